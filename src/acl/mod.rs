@@ -1,0 +1,1 @@
+//! Floor 3: users and passwords. Knows no connection.

@@ -1,0 +1,1 @@
+//! Floor 1: the data structures. No I/O, no clock, no tokio.

@@ -1,0 +1,1 @@
+//! Floor 5: how a request becomes an effect: sessions, gates, dispatch, propagation, MULTI, pub/sub.

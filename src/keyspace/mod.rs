@@ -1,0 +1,1 @@
+//! Floor 2: entries, shards, databases, expiry, watches and key events. Knows no command and no connection.

@@ -1,0 +1,1 @@
+//! Floor 6: snapshots to files and from files.

@@ -1,0 +1,1 @@
+//! Floor 8: boot, listeners, connections, the cron, admin commands, shutdown.

@@ -1,0 +1,1 @@
+//! Floor 3: counters, and the numbers INFO and LATENCY tell.

@@ -1,0 +1,1 @@
+//! Reads the source tree and fails on a broken floor.
