@@ -1,6 +1,15 @@
 //! Floor 0: clock, hash, number text, glob, checksums, LZF, randomness, error texts and the log.
 //! Knows nothing of Redis' data or of any socket.
 
+pub mod clock;
+pub mod crc;
 pub mod error;
+pub mod glob;
+pub mod hash;
+pub mod log;
+mod long_double;
+pub mod lzf;
+pub mod number;
+pub mod rand;
 
 pub use error::Error;
