@@ -1,0 +1,1 @@
+//! Behaviour of the configuration as a whole.
