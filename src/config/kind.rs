@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use super::words;
+use crate::base::number::parse_i64;
 
 /// What a directive's entry adds to its type.
 #[derive(Clone, Copy)]
@@ -137,16 +138,6 @@ fn parse_number(arg: &[u8], unit: Unit) -> Result<i64, &'static str> {
             .ok()
             .and_then(|digits| i64::from_str_radix(digits, 8).ok())
             .ok_or("argument couldn't be parsed as an octal number"),
-    }
-}
-
-/// A whole number in canonical form: no blank, no plus, no leading zero.
-fn parse_i64(arg: &[u8]) -> Option<i64> {
-    let digits = arg.strip_prefix(b"-").unwrap_or(arg);
-    match digits {
-        [b'0'] => (arg.len() == 1).then_some(0),
-        [b'1'..=b'9', ..] => std::str::from_utf8(arg).ok()?.parse().ok(),
-        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use super::kind::How;
 use super::load::{self, ConfigError, Extras, LoadOptions, Loaded};
 use super::table::{self, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, MULTI, PROTECTED, SENSITIVE};
 use super::table::{Settings, VOLATILE};
-use crate::base::Error;
+use crate::base::{Error, glob};
 
 /// Makes a changed setting take effect; the reason of a failure goes to the client.
 type Apply = Box<dyn Fn(&Settings, &Settings) -> Result<(), String> + Send + Sync>;
@@ -172,7 +172,7 @@ impl Config {
             }
             for directive in DIRECTIVES.iter().filter(|d| !d.has(HIDDEN)) {
                 for name in directive.names() {
-                    if super::glob::matches(pattern, name.as_bytes()) {
+                    if glob::matches(pattern, name.as_bytes(), true) {
                         add(name.as_bytes(), directive);
                     }
                 }

@@ -4,7 +4,6 @@
 //! [`Config::now`] and register with [`Config::on_change`] what has to happen when a setting changes.
 
 mod check;
-mod glob;
 mod kind;
 mod live;
 mod load;

@@ -2,6 +2,7 @@
 //! Knows no directive by name.
 
 use super::kind::{How, Rule, Value, Written, choice, one_of, parse_memory};
+use crate::base::number::parse_f64;
 
 choice!(MaxmemoryPolicy { VolatileLru, VolatileLfu, VolatileRandom, VolatileTtl, AllkeysLru, AllkeysLfu, AllkeysRandom, NoEviction } {
     "volatile-lru" => VolatileLru, "volatile-lfu" => VolatileLfu, "volatile-random" => VolatileRandom,
@@ -324,11 +325,7 @@ impl Value for Vec<f64> {
         let args = if matches!(args, [b""]) { &[] } else { args };
         let mut wanted = Vec::with_capacity(args.len());
         for arg in args {
-            let value: f64 = std::str::from_utf8(arg)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .filter(|value: &f64| !value.is_nan())
-                .ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+            let value = parse_f64(arg).ok_or("Invalid latency-tracking-info-percentiles parameters")?;
             if !(0.0..=100.0).contains(&value) {
                 return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into());
             }
