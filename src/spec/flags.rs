@@ -131,7 +131,7 @@ pub mod cat {
         /// Access-control categories, without the `@`.
         Categories(u32) {
             KEYSPACE = 0, "keyspace";
-            READ = 1, "read";
+            READ_CAT = 1, "read";
             WRITE_CAT = 2, "write";
             SET = 3, "set";
             SORTEDSET = 4, "sortedset";
@@ -164,7 +164,7 @@ pub mod cat {
             }
             // Scripts are read-only or not by what they call, so @read says nothing of them.
             if flags.has(flag::READONLY) && !self.has(SCRIPTING) {
-                all = all.or(READ);
+                all = all.or(READ_CAT);
             }
             if flags.has(flag::ADMIN) {
                 all = all.or(ADMIN_CAT).or(DANGEROUS);

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::flags::{KeyFlags, key_flag};
 use super::row::{BeginSearch, FindKeys, KeySpec, Row};
+use crate::base::number;
 use crate::resp::Argv;
 
 /// One key of a request.
@@ -71,7 +72,10 @@ fn by_spec(spec: &KeySpec, argv: &Argv<'_>, out: &mut KeyList) -> Result<(), Bad
         }
         FindKeys::Range { last, step, .. } => (words + i64::from(last), step),
         FindKeys::KeyNum { num_index, first_key, step } => {
-            let count = argv.get((first + i64::from(num_index)) as usize).and_then(key_count).ok_or(BadKeys)?;
+            let count = argv.get((first + i64::from(num_index)) as usize).and_then(number::parse_i64).ok_or(BadKeys)?;
+            if !(0..=words).contains(&count) {
+                return Err(BadKeys);
+            }
             first += i64::from(first_key);
             (first + (count - 1) * i64::from(step), step)
         }
@@ -83,14 +87,6 @@ fn by_spec(spec: &KeySpec, argv: &Argv<'_>, out: &mut KeyList) -> Result<(), Bad
     let flags = spec.flags;
     out.extend((first..=last).step_by(step.max(1) as usize).map(|i| KeyPos { index: i as u32, flags }));
     Ok(())
-}
-
-/// A number of keys: no sign, no leading zero, and no more than a request can have words.
-fn key_count(word: &[u8]) -> Option<i64> {
-    if word.len() > 9 || (word.len() > 1 && word[0] == b'0') {
-        return None;
-    }
-    std::str::from_utf8(word).ok()?.parse::<u32>().ok().map(i64::from).filter(|_| word[0] != b'+')
 }
 
 /// From `start_from` on to the end; a negative one counts from the end and looks backwards.
