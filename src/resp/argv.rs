@@ -34,6 +34,11 @@ impl Span {
     pub fn is_own(self) -> bool {
         self.pos & Self::OWN != 0
     }
+
+    /// Where in the shared buffer it lies; `None` if it has a buffer of its own.
+    pub fn shared_range(self) -> Option<std::ops::Range<usize>> {
+        (!self.is_own()).then(|| self.pos as usize..self.pos as usize + self.len as usize)
+    }
 }
 
 /// One request's words: the command name first. Cheap to copy; borrows the buffers.
