@@ -1,1 +1,6 @@
 //! Behaviour, seen from outside: real servers, real sockets, stock programs at the other end.
+//!
+//! `PANDO_BIN` puts another program in Pando's place; with the stock server there, every test must pass too.
+
+#[allow(dead_code, unused_imports)]
+mod harness;

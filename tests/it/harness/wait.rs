@@ -1,0 +1,18 @@
+//! Waiting for a condition, with a limit. The only place that sleeps.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test calls it broken. Generous: a slow machine is no failure.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Returns when `done` says so; panics with `what` after [`LIMIT`].
+#[track_caller]
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    while !done() {
+        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} in vain: {what}");
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
