@@ -302,6 +302,9 @@ impl Reader {
             }
             _ => values.iter().map(|word| word.text.as_slice()).collect(),
         };
+        if !directive.has(MULTI) && args.len() != 1 {
+            return Err(at.error("wrong number of arguments"));
+        }
         let how = How {
             rule: &directive.rule,
             at_start: true,
