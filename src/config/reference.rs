@@ -10,7 +10,8 @@ const INTRODUCTION: &str = "\
 #
 # A line is a name and its values, apart by blanks; quotes hold a value with blanks together. Sizes take the units
 # k, m and g (powers of 1000) and kb, mb and gb (powers of 1024). A directive that comes again replaces what was
-# said before. What is commented out is not a default that can be written, or unknown to Redis 7.0.
+# said before; only save and client-output-buffer-limit add up. What is commented out has no default that could be
+# written, or is unknown to Redis 7.0, which can start with this file too.
 ";
 
 /// Directives whose default says nothing: what one might write instead.

@@ -402,3 +402,15 @@ fn a_rewrite_needs_a_file_and_a_failed_one_leaves_the_old() {
     let gone = config.rewrite(false).unwrap_err().to_string();
     assert_eq!(gone, "ERR Rewriting config file: No such file or directory");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(text: Vec<u8>, name in 0..DIRECTIVES.len(), value: Vec<u8>) {
+        let options = LoadOptions { sentinel: false, check_paths: false };
+        let _ = Config::load(&["-".into()], &mut text.as_slice(), options);
+        let config = Config::default();
+        let _ = config.set(&[DIRECTIVES[name].name.as_bytes(), &value], SetContext { loading: false, local: true });
+        let line = [DIRECTIVES[name].name.as_bytes(), b" ", words::quote(&value).as_bytes()].concat();
+        let _ = Config::load(&["-".into()], &mut line.as_slice(), options);
+    }
+}
