@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::row::Row;
 use crate::base::{Error, number};
 use crate::keyspace::Key;
 use crate::resp::Argv;
@@ -25,6 +26,11 @@ impl<'a> Args<'a> {
     #[inline]
     pub fn new(name: &'static str, argv: Argv<'a>, first: usize) -> Self {
         Self { argv, at: first, name, first_key_hash: None }
+    }
+
+    /// The words of `argv`, a call of `row`'s command.
+    pub fn of(row: &Row, argv: Argv<'a>) -> Self {
+        Self::new(row.name, argv, if row.name.contains('|') { 2 } else { 1 })
     }
 
     /// The same words, with the hash of the key at word `index` known.

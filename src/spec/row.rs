@@ -83,6 +83,11 @@ impl Row {
         }
     }
 
+    /// The arguments as people write them.
+    pub fn usage(&self) -> String {
+        super::syntax::usage(self.syntax)
+    }
+
     pub const fn all_categories(&self) -> Categories {
         self.cats.with_implied_by(self.flags)
     }

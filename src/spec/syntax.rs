@@ -105,6 +105,36 @@ pub fn parse(syntax: &str) -> Result<Vec<Arg<'_>>, BadSyntax> {
     if p.at == syntax.len() { Ok(args) } else { Err(BadSyntax(p.at)) }
 }
 
+/// The arguments as people write them: `key value [NX|XX] [EX seconds]`.
+pub fn usage(syntax: &str) -> String {
+    let args = parse(syntax).unwrap_or_default();
+    args.iter().map(usage_of).collect::<Vec<_>>().join(" ")
+}
+
+fn usage_of(arg: &Arg<'_>) -> String {
+    let under = |separator| arg.kind.children().unwrap_or_default().iter().map(usage_of).collect::<Vec<_>>().join(separator);
+    let value = match &arg.kind {
+        ArgKind::PureToken => String::new(),
+        // An optional choice has the brackets of the option around it already.
+        ArgKind::OneOf(_) if arg.optional && arg.token.is_none() && !arg.multiple => under("|"),
+        ArgKind::OneOf(_) => format!("<{}>", under("|")),
+        ArgKind::Block(_) => under(" "),
+        ArgKind::String
+        | ArgKind::Integer
+        | ArgKind::Double
+        | ArgKind::Key
+        | ArgKind::Pattern
+        | ArgKind::UnixTime => arg.display.unwrap_or(arg.name).to_owned(),
+    };
+    let with_token = [arg.token.unwrap_or_default(), &value].join(" ").trim().to_owned();
+    let all = match (arg.multiple, arg.multiple_token) {
+        (false, _) => with_token,
+        (true, true) => format!("{with_token} [{with_token} ...]"),
+        (true, false) => format!("{with_token} [{value} ...]"),
+    };
+    if arg.optional { format!("[{all}]") } else { all }
+}
+
 struct Parser<'s> {
     text: &'s str,
     at: usize,
@@ -295,6 +325,22 @@ mod tests {
         let a = one("count:'integer'");
         assert_eq!((a.kind, a.token), (ArgKind::PureToken, Some("integer")));
         assert_eq!(one("empty:'\"\"'").token, Some("\"\""));
+    }
+
+    #[test]
+    fn usage_reads_as_people_write_it() {
+        for (syntax, expect) in [
+            ("", ""),
+            ("key:key value [c:(nx:NX|xx:XX)] [get:GET] [e:(s:integer=EX|k:K)]", "key value [NX|XX] [GET] [EX s|K]"),
+            ("key:key...", "key [key ...]"),
+            ("[member...]", "[member [member ...]]"),
+            ("data:{key:key value}...", "key value [key value ...]"),
+            ("mode:(on:ON|off:OFF)", "<ON|OFF>"),
+            ("[t:(a:A|b:B)=TYPE] [id:integer=ID...]", "[TYPE <A|B>] [ID id [id ...]]"),
+            ("[get:pattern=GET<pat>#1=...]", "[GET pat [GET pat ...]]"),
+        ] {
+            assert_eq!(usage(syntax), expect, "{syntax}");
+        }
     }
 
     #[test]

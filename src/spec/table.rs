@@ -172,6 +172,11 @@ impl<H> Table<H> {
         &self.entries
     }
 
+    /// The rows of all commands and subcommands.
+    pub fn rows(&self) -> impl Iterator<Item = &'static Row> {
+        self.entries.iter().map(|e| e.row)
+    }
+
     /// Lets clients call a command `to` instead of `from`; an empty `to` takes the command away.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), RenameError> {
         let id = self.names.find(from).ok_or(RenameError::NoSuchCommand)?;
