@@ -112,19 +112,17 @@ pub fn usage(syntax: &str) -> String {
 }
 
 fn usage_of(arg: &Arg<'_>) -> String {
-    let under = |separator| arg.kind.children().unwrap_or_default().iter().map(usage_of).collect::<Vec<_>>().join(separator);
+    let under =
+        |separator| arg.kind.children().unwrap_or_default().iter().map(usage_of).collect::<Vec<_>>().join(separator);
     let value = match &arg.kind {
         ArgKind::PureToken => String::new(),
         // An optional choice has the brackets of the option around it already.
         ArgKind::OneOf(_) if arg.optional && arg.token.is_none() && !arg.multiple => under("|"),
         ArgKind::OneOf(_) => format!("<{}>", under("|")),
         ArgKind::Block(_) => under(" "),
-        ArgKind::String
-        | ArgKind::Integer
-        | ArgKind::Double
-        | ArgKind::Key
-        | ArgKind::Pattern
-        | ArgKind::UnixTime => arg.display.unwrap_or(arg.name).to_owned(),
+        ArgKind::String | ArgKind::Integer | ArgKind::Double | ArgKind::Key | ArgKind::Pattern | ArgKind::UnixTime => {
+            arg.display.unwrap_or(arg.name).to_owned()
+        }
     };
     let with_token = [arg.token.unwrap_or_default(), &value].join(" ").trim().to_owned();
     let all = match (arg.multiple, arg.multiple_token) {
