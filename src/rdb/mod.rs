@@ -1,1 +1,33 @@
 //! Floor 3: the RDB codec. Knows bytes and values, not files' names, forks or replicas.
+//!
+//! ```text
+//! REDIS0010 | aux… | functions… | (select-db, resize-db, (expire? idle|freq? type key payload)…)… | 255 | crc64
+//! ```
+//! Reading: [`Reader`] turns bytes into [`Event`]s. Writing: the `put_*` functions append to a buffer that the
+//! caller sends through a [`Sink`]. One value alone: [`dump`] and [`restore`]. A verdict on a file: [`check()`].
+//!
+//! What is read may come from anyone: no input makes this module panic, or reserve more memory than a small multiple
+//! of the bytes that arrived.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod check;
+mod dump;
+mod encode;
+mod error;
+mod format;
+mod input;
+mod payload;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use check::{Verdict, check};
+pub use dump::{dump, restore};
+pub use encode::{Info, Repl, Sink, put_aux, put_eof, put_function, put_header, put_key, put_resize_db, put_select_db};
+pub use encode::{put_info, put_len, put_string, put_trailer};
+pub use error::RdbError;
+pub use format::{Dialect, Kind, OLDEST_LOADED_EVERYWHERE, Version};
+pub use reader::{Checksum, Doing, Event, ReadOptions, Reader};
+pub use value::{Usage, Value, ValueRef, WriteOptions};

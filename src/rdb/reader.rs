@@ -1,0 +1,304 @@
+//! The reader: bytes to events, one at a time, exactly to the last byte of the RDB. Must not know where the bytes come
+//! from, what time it is or what becomes of the events.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use super::error::{RdbError, Result};
+use super::format::{Kind, MAGIC_LEN, Row, Version, module_name, module_op, op, row_of};
+use super::input::{Input, Piece, Text};
+use super::value::{Usage, Value};
+
+/// The most slot ranges that can be: each one slot.
+const MAX_SLOT_RANGES: u64 = 16384;
+
+/// What a reader came across. It borrows the reader's buffer until the next call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// A remark on the whole, such as `redis-ver` or `repl-id`.
+    Aux { key: Cow<'a, [u8]>, value: Cow<'a, [u8]> },
+    /// The database of the keys that follow.
+    SelectDb(u32),
+    /// How many keys the database has, and how many of them expire: a hint, not to be trusted.
+    ResizeDb { keys: u64, expires: u64 },
+    /// The same for a slot (Redis 8).
+    SlotInfo { slot: u64, keys: u64, expires: u64 },
+    /// Slots that were being imported (Valkey 9), as ranges with both ends included.
+    SlotImport { job: Cow<'a, [u8]>, ranges: Vec<(u64, u64)> },
+    Key {
+        key: Cow<'a, [u8]>,
+        value: Value<'a>,
+        /// Milliseconds since 1970.
+        expire_ms: Option<i64>,
+        usage: Usage,
+    },
+    /// The code of a function library.
+    Function(Cow<'a, [u8]>),
+    /// A module's data beside the keys; it was passed over.
+    ModuleAux { name: String },
+    /// The end, to which nothing more follows.
+    Eof(Checksum),
+}
+
+/// What came of the checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    Right,
+    /// The writer did not compute it.
+    Disabled,
+    /// The caller did not want to know.
+    Unchecked,
+    /// The version has none.
+    Absent,
+}
+
+/// What the reader was at, for the report on a damaged file; the names are those of stock's redis-check-rdb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    Type,
+    Expire,
+    Key,
+    Value,
+    Checksum,
+    Len,
+    Aux,
+    ModuleAux,
+    Functions,
+}
+
+impl Doing {
+    pub fn name(self) -> &'static str {
+        match self {
+            Doing::Type => "read-type",
+            Doing::Expire => "read-expire",
+            Doing::Key => "read-key",
+            Doing::Value => "read-object-value",
+            Doing::Checksum => "check-sum",
+            Doing::Len => "read-len",
+            Doing::Aux => "read-aux",
+            Doing::ModuleAux => "read-module-aux",
+            Doing::Functions => "read-functions",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// Compute and compare the checksum (`rdbchecksum`).
+    pub verify: bool,
+    /// Hand out the payloads of [`Value::Other`], rather than just pass over them in constant memory.
+    pub keep_other: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { verify: true, keep_other: true }
+    }
+}
+
+/// Reads one RDB.
+pub struct Reader<R> {
+    input: Input<R>,
+    version: Version,
+    options: ReadOptions,
+    doing: Doing,
+    kind: Option<Kind>,
+    /// The key whose value is being read.
+    key: Option<Piece>,
+    end: Option<Checksum>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the magic and the version.
+    pub fn begin(source: R, options: ReadOptions) -> Result<Self> {
+        let mut input = Input::new(source, options.verify);
+        let version = parse_magic(&input.array()?)?;
+        Ok(Self { input, version, options, doing: Doing::Type, kind: None, key: None, end: None })
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// How many bytes of the input belong to what was handed out so far; after [`Event::Eof`], the length of the RDB.
+    pub fn bytes_read(&self) -> u64 {
+        self.input.position()
+    }
+
+    /// The source, and what was read from it but not used: what follows the RDB, if all of it was read.
+    pub fn into_parts(self) -> (R, Vec<u8>) {
+        self.input.into_parts()
+    }
+
+    /// What the reader was at when it failed.
+    pub fn doing(&self) -> Doing {
+        self.doing
+    }
+
+    /// The key whose value could not be read, and its kind.
+    pub fn failed_key(&self) -> Option<(&[u8], Kind)> {
+        Some((self.input.peek(self.key.as_ref()?), self.kind?))
+    }
+
+    /// The next event. After an error there is nothing more to be had; after the end, the end again.
+    pub fn next_event(&mut self) -> Result<Event<'_>> {
+        if let Some(checksum) = self.end {
+            return Ok(Event::Eof(checksum));
+        }
+        self.input.begin();
+        self.key = None;
+        let mut expire_ms = None;
+        let mut usage = Usage::Unsaid;
+        loop {
+            self.doing = Doing::Type;
+            let byte = self.input.byte()?;
+            match byte {
+                op::EXPIRE_MS => {
+                    self.doing = Doing::Expire;
+                    expire_ms = expiry(i64::from_le_bytes(self.input.array()?));
+                }
+                op::EXPIRE_S => {
+                    self.doing = Doing::Expire;
+                    expire_ms = expiry(i64::from(i32::from_le_bytes(self.input.array()?)) * 1000);
+                }
+                op::FREQ => usage = Usage::Freq(self.input.byte()?),
+                op::IDLE => usage = Usage::IdleS(self.input.len()?),
+                op::EOF => return self.finish().map(Event::Eof),
+                op::SELECT_DB => {
+                    self.doing = Doing::Len;
+                    return match u32::try_from(self.input.len()?) {
+                        Ok(db) => Ok(Event::SelectDb(db)),
+                        Err(_) => self.input.corrupt("the number of a database is out of range"),
+                    };
+                }
+                op::RESIZE_DB => {
+                    self.doing = Doing::Len;
+                    return Ok(Event::ResizeDb { keys: self.input.len()?, expires: self.input.len()? });
+                }
+                op::SLOT_INFO => {
+                    self.doing = Doing::Len;
+                    let (slot, keys) = (self.input.len()?, self.input.len()?);
+                    return Ok(Event::SlotInfo { slot, keys, expires: self.input.len()? });
+                }
+                op::AUX => {
+                    self.doing = Doing::Aux;
+                    let (key, value) = (self.input.string()?, self.input.string()?);
+                    return Ok(Event::Aux { key: self.input.resolve(key), value: self.input.resolve(value) });
+                }
+                op::FUNCTION => {
+                    self.doing = Doing::Functions;
+                    let code = self.input.string()?;
+                    return Ok(Event::Function(self.input.resolve(code)));
+                }
+                op::FUNCTION_RC => return self.input.corrupt("a function library of a 7.0 release candidate"),
+                op::MODULE_AUX => return self.module_aux(),
+                op::SLOT_IMPORT => return self.slot_import(),
+                _ => match row_of(byte, self.version.dialect()) {
+                    Some(row) => return self.key_and_value(row, expire_ms, usage),
+                    None => return Err(RdbError::UnknownType { at: self.input.position() - 1, byte }),
+                },
+            }
+        }
+    }
+
+    fn key_and_value(&mut self, row: &Row, expire_ms: Option<i64>, usage: Usage) -> Result<Event<'_>> {
+        self.doing = Doing::Key;
+        self.kind = Some(row.kind());
+        let key = self.input.string()?;
+        self.doing = Doing::Value;
+        // The arm of a type that is understood goes here.
+        if row.kind() == Kind::String {
+            self.key = Some(key);
+            let text = self.input.text()?;
+            let key = self.take_key();
+            let value = match text {
+                Text::Bytes(piece) => Value::Str(self.input.resolve(piece)),
+                Text::Int(number) => Value::Int(number),
+            };
+            return Ok(Event::Key { key: self.input.resolve(key), value, expire_ms, usage });
+        }
+        let key = if self.options.keep_other {
+            key
+        } else {
+            // Constant memory: the buffer is free to move on, so the key must not lie in it.
+            let owned = Piece::Owned(self.input.resolve(key).into_owned());
+            self.input.forget();
+            owned
+        };
+        self.key = Some(key);
+        let mark = self.input.mark();
+        self.input.skip_payload(row.shape)?;
+        let key = self.take_key();
+        let raw = if self.options.keep_other { self.input.since(mark) } else { &[] };
+        let value = Value::Other { kind: row.kind(), raw: Cow::Borrowed(raw) };
+        Ok(Event::Key { key: self.input.resolve(key), value, expire_ms, usage })
+    }
+
+    fn take_key(&mut self) -> Piece {
+        self.key.take().unwrap_or(Piece::Owned(Vec::new()))
+    }
+
+    fn module_aux(&mut self) -> Result<Event<'_>> {
+        self.doing = Doing::ModuleAux;
+        let id = self.input.len()?;
+        if self.input.len()? != module_op::UINT {
+            return self.input.corrupt("a module's data does not say when it is to be read");
+        }
+        self.input.len()?;
+        self.input.forget();
+        self.input.skip_module_parts()?;
+        Ok(Event::ModuleAux { name: module_name(id) })
+    }
+
+    fn slot_import(&mut self) -> Result<Event<'_>> {
+        self.doing = Doing::Len;
+        let job = self.input.string()?;
+        let count = self.input.len()?;
+        if count > MAX_SLOT_RANGES {
+            return self.input.corrupt("more slot ranges than slots");
+        }
+        let mut ranges = Vec::new();
+        for _ in 0..count {
+            ranges.push((self.input.len()?, self.input.len()?));
+        }
+        Ok(Event::SlotImport { job: self.input.resolve(job), ranges })
+    }
+
+    fn finish(&mut self) -> Result<Checksum> {
+        let checksum = if self.version.has_checksum() {
+            self.doing = Doing::Checksum;
+            let computed = self.input.crc();
+            let at = self.input.position();
+            match u64::from_le_bytes(self.input.array()?) {
+                _ if !self.options.verify => Checksum::Unchecked,
+                0 => Checksum::Disabled,
+                found if found == computed => Checksum::Right,
+                found => return Err(RdbError::Checksum { at, found, computed }),
+            }
+        } else {
+            Checksum::Absent
+        };
+        self.end = Some(checksum);
+        Ok(checksum)
+    }
+}
+
+/// Stock writers use -1 for "never".
+fn expiry(ms: i64) -> Option<i64> {
+    (ms != -1).then_some(ms)
+}
+
+fn parse_magic(magic: &[u8; MAGIC_LEN]) -> Result<Version> {
+    let (digits, valkey) = if let Some(digits) = magic.strip_prefix(b"REDIS") {
+        (digits, false)
+    } else if let Some(digits) = magic.strip_prefix(b"VALKEY") {
+        (digits, true)
+    } else {
+        return Err(RdbError::BadMagic);
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(RdbError::BadMagic);
+    }
+    let number = digits.iter().fold(0, |number, &digit| number * 10 + u32::from(digit - b'0'));
+    Version::new(number).filter(|_| valkey == (number >= 80)).ok_or(RdbError::Version(number))
+}
