@@ -40,6 +40,17 @@ impl LongDouble {
         Some(Self { negative, ..value })
     }
 
+    /// The number nearest to ten to that power. The power is one of a few hundred: within the range of the format.
+    pub fn power_of_ten(power: i32) -> Self {
+        let number = Number { digits: Big::from(1), scale: 0, exponent: i64::from(power) };
+        number.decimal().unwrap_or(Self::ZERO)
+    }
+
+    /// Mantissa and exponent of a finite number.
+    pub fn parts(self) -> (u64, i32) {
+        (self.mantissa, self.exp)
+    }
+
     /// A finite double, exactly.
     pub fn from_f64(value: f64) -> Self {
         let bits = value.to_bits();

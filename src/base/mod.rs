@@ -11,5 +11,6 @@ mod long_double;
 pub mod lzf;
 pub mod number;
 pub mod rand;
+mod shortest;
 
 pub use error::Error;

@@ -4,6 +4,7 @@
 //! plus sign, no leading zero. Knows nothing of keys or replies.
 
 use super::long_double::LongDouble;
+use super::shortest::shortest_digits;
 
 /// Room for the text of any integer, without allocation: `IntText::new().format(-5)`.
 pub use itoa::Buffer as IntText;
@@ -91,8 +92,8 @@ fn mantissa_digits(unsigned: &str) -> impl Iterator<Item = u8> + '_ {
     unsigned.bytes().take_while(|c| !matches!(c, b'e' | b'E')).filter(u8::is_ascii_digit)
 }
 
-/// The text of a double in replies and in small aggregates: integral values as integers, others with the fewest
-/// digits that read back as the same double, in exponent form only where that is shorter.
+/// The text of a double in replies and in small aggregates: integral values as integers, others with (nearly
+/// always) the fewest digits that read back as the same double, in exponent form only where that is shorter.
 pub fn format_f64(value: f64) -> String {
     let mut out = Vec::with_capacity(24);
     push_f64(&mut out, value);
@@ -119,10 +120,9 @@ pub fn push_f64(out: &mut Vec<u8>, value: f64) {
 
 /// Lays out the shortest digits of a finite double that is not zero, where stock servers put point and exponent.
 fn push_shortest(out: &mut Vec<u8>, value: f64) {
-    let (digits, exponent) = shortest_digits(value.abs());
+    // value = digits * 10^scale; the first digit stands for 10^magnitude, or its inverse.
+    let (digits, scale) = shortest_digits(value.abs());
     let count = digits.len() as i32;
-    // value = digits * 10^scale; the first digit stands for 10^magnitude.
-    let scale = exponent;
     let magnitude = (scale + count - 1).abs();
     if value < 0.0 {
         out.push(b'-');
@@ -151,36 +151,6 @@ fn push_shortest(out: &mut Vec<u8>, value: f64) {
         out.extend_from_slice(if scale + count - 1 < 0 { b"e-" } else { b"e+" });
         push_i64(out, i64::from(magnitude));
     }
-}
-
-/// The significant digits of `value` > 0, without zeros at either end, and the power of ten of the last one.
-fn shortest_digits(value: f64) -> (smallvec::SmallVec<[u8; 24]>, i32) {
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format_finite(value).as_bytes();
-    let mut digits = smallvec::SmallVec::<[u8; 24]>::new();
-    let mut exponent = 0;
-    let mut in_fraction = false;
-    let mut rest = text.iter();
-    while let Some(&c) = rest.next() {
-        match c {
-            b'.' => in_fraction = true,
-            b'e' => {
-                exponent += parse_i64(rest.as_slice()).unwrap_or(0) as i32;
-                break;
-            }
-            digit => {
-                digits.push(digit);
-                exponent -= i32::from(in_fraction);
-            }
-        }
-    }
-    while digits.last() == Some(&b'0') {
-        digits.pop();
-        exponent += 1;
-    }
-    let zeros = digits.iter().take_while(|&&c| c == b'0').count();
-    digits.drain(..zeros);
-    (digits, exponent)
 }
 
 /// A number with up to 17 decimals, zeros at the end cut: as INCRBYFLOAT and GEOPOS print.
@@ -288,6 +258,12 @@ mod tests {
             (f64::NEG_INFINITY, "-inf"),
             (f64::NAN, "nan"),
             (3.0000000000000004, "3.0000000000000004"),
+            (5e-324, "5e-324"),
+            // Not the shortest, but what stock servers print.
+            (0.09094, "0.09093999999999999"),
+            (7.073025522705183e292, "7.0730255227051826e+292"),
+            (-5.9792262349104e18, "-5979226234910401000"),
+            (4111.400000000001, "4111.4000000000005"),
         ] {
             assert_eq!(format_f64(value), text);
         }

@@ -31,10 +31,9 @@ const MIN_READ_BYTES: usize = 16 * 1024;
 const MAX_READ_BYTES: usize = 64 * 1024;
 /// A buffer larger than this is given back as soon as it is empty.
 const KEEP_BYTES: usize = 256 * 1024;
-/// A request of which so much is in the shared buffer is moved out of it, and no more than twice that is buffered:
-/// so that positions fit a [`Span`].
-const SPILL_BYTES: usize = 512 << 20;
+/// No more is buffered, whatever the limits: so that positions fit a [`Span`].
 const MAX_BUFFERED_BYTES: usize = 1 << 30;
+const SPILL_BYTES: usize = 512 << 20;
 
 /// What a connection may send.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +44,8 @@ pub struct Limits {
     pub max_query_buffer_bytes: usize,
     /// An argument of so many bytes that has yet to arrive gets a buffer of its own.
     pub own_argument_bytes: usize,
+    /// An unfinished request of which so much is in the shared buffer is moved out of it. At most 512 MiB.
+    pub spill_bytes: usize,
     /// Until then only small requests are taken.
     pub authenticated: bool,
     /// Ignored lines stay in the buffer until a request follows, so that [`Batch::wire`] has every byte.
@@ -57,6 +58,7 @@ impl Default for Limits {
             max_bulk_bytes: 512 << 20,
             max_query_buffer_bytes: 1 << 30,
             own_argument_bytes: 32 * 1024,
+            spill_bytes: SPILL_BYTES,
             authenticated: true,
             keep_stream: false,
         }
@@ -70,6 +72,7 @@ impl Limits {
             max_bulk_bytes: usize::MAX,
             max_query_buffer_bytes: usize::MAX,
             own_argument_bytes: SPILL_BYTES / 2,
+            spill_bytes: SPILL_BYTES,
             authenticated: true,
             keep_stream: true,
         }
@@ -451,7 +454,7 @@ impl Input {
 
     /// Moves the words of an endless request out of the shared buffer, whose positions are limited.
     fn spill_if_long(&mut self) {
-        if self.pos - self.start > SPILL_BYTES {
+        if self.pos - self.start > self.limits.spill_bytes.min(SPILL_BYTES) {
             self.spill();
         }
     }

@@ -203,9 +203,17 @@ impl Reply {
     }
 
     pub fn double(&mut self, value: f64) {
-        let mut text = Vec::with_capacity(32);
-        push_f64(&mut text, value);
-        self.double_text(&text);
+        let at = self.buf.len();
+        if self.resp3() {
+            self.buf.push(b',');
+            push_f64(&mut self.buf, value);
+        } else {
+            push_f64(&mut self.buf, value);
+            let text = self.buf.len();
+            push_header(&mut self.buf, b'$', text - at);
+            self.buf[at..].rotate_left(text - at);
+        }
+        self.end_line();
     }
 
     /// A double whose text was made elsewhere.

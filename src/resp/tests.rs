@@ -17,7 +17,7 @@ fn strings(words: &[&str]) -> Words {
 
 /// Small limits, so that short inputs reach them.
 fn small() -> Limits {
-    Limits { own_argument_bytes: 40, max_bulk_bytes: 5000, ..Limits::default() }
+    Limits { own_argument_bytes: 40, spill_bytes: 100, max_bulk_bytes: 5000, ..Limits::default() }
 }
 
 /// What a connection does: feeds pieces, executes all that is complete, at most `max` at a time.
@@ -192,6 +192,23 @@ fn raw_bytes_are_given_only_where_we_would_write_the_same() {
     input.consume(&mut batch, 3);
     assert_eq!(batch.raw(&input, 1), Some(&canonical[..]));
     assert_eq!(words(batch.argv(&input, 1)), strings(&["GET", "k"]));
+}
+
+#[test]
+fn an_endless_request_leaves_the_shared_buffer() {
+    let limits = Limits { spill_bytes: 1000, own_argument_bytes: 5000, ..Limits::master() };
+    let (mut input, mut batch) = (Input::new(limits), Batch::new());
+    let request: Words = (0..500).map(|i| format!("word {i}").into_bytes()).collect();
+    let mut stream = b"\n".to_vec();
+    encode_command(&mut stream, &request);
+    for piece in stream.chunks(333) {
+        assert!(input.buffered_bytes() < 1400 && batch.is_empty());
+        input.feed(piece);
+        input.next_batch(&mut batch, 64).expect("well formed");
+    }
+    assert_eq!(words(batch.argv(&input, 0)), request);
+    assert_eq!(batch.wire_bytes(0), stream.len());
+    assert_eq!((batch.raw(&input, 0), batch.wire(&input, 0)), (None, None));
 }
 
 #[test]
