@@ -1,3 +1,12 @@
-//! The binary: hands the command line to the library.
+//! The binary: hands the command line to the tool or the server it is for.
 
-fn main() {}
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = pando::tools::run(&args) {
+        return code;
+    }
+    ExitCode::FAILURE
+}
