@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: pando::stats::memory::Counting = pando::stats::memory::Counting;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    if let Some(code) = pando::tools::run(&args) {
-        return code;
+    match pando::tools::run(&args) {
+        Some(code) => code,
+        None => pando::server::run(args.into_iter().skip(1).collect()),
     }
-    ExitCode::FAILURE
 }

@@ -70,6 +70,22 @@ pub enum Error {
     DumpChecksum,
     #[error("ERR Bad data format")]
     BadDataFormat,
+    #[error(
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+         may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+         snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
+    )]
+    MisconfSave,
+    #[error(
+        "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    )]
+    PubSubContext(String),
+    #[error("ERR Client names cannot contain spaces, newlines or special characters.")]
+    ClientName,
+    #[error("ERR timeout is not an integer or out of range")]
+    Timeout,
+    #[error("ERR timeout is negative")]
+    TimeoutNegative,
     /// A text of one place: the whole line, code first.
     #[error("{0}")]
     Text(Cow<'static, str>),

@@ -12,5 +12,6 @@ pub mod lzf;
 pub mod number;
 pub mod rand;
 mod shortest;
+pub mod version;
 
 pub use error::Error;

@@ -1,1 +1,3 @@
 //! Floor 1: the data structures. No I/O, no clock, no tokio.
+
+pub mod dict;

@@ -1,3 +1,25 @@
 //! Floor 5: how a request becomes an effect: sessions, gates, dispatch, propagation, MULTI, pub/sub.
 
+pub mod batch;
+pub mod call;
+pub mod client;
+pub mod client_cmd;
 pub mod command_cmd;
+pub mod connection;
+pub mod describe;
+pub mod engine;
+pub mod gate;
+pub mod help;
+pub mod monitor;
+pub mod multi;
+pub mod pause;
+pub mod propagate;
+pub mod pubsub;
+pub mod pubsub_cmd;
+pub mod session;
+pub mod state;
+pub mod transaction;
+
+pub use call::{Call, Flow, Handler, SessionCommand};
+pub use engine::Engine;
+pub use session::Session;

@@ -1,5 +1,17 @@
 //! Floor 2: entries, shards, databases, expiry, watches and key events. Knows no command and no connection.
 
+pub mod data;
+pub mod entry;
+pub mod event;
 pub mod key;
+pub mod shard;
+pub mod unit;
+pub mod value;
 
+pub use data::{Data, KeepTtl};
+pub use entry::Entry;
+pub use event::{Event, EventClass};
 pub use key::Key;
+pub use shard::{Keyspace, PreImage, ShardId};
+pub use unit::{ExpirePolicy, Unit};
+pub use value::{Object, Type, ValueRef};

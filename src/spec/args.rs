@@ -130,6 +130,11 @@ impl<'a> Args<'a> {
         self.left() > 1 && self.flag(word)
     }
 
+    /// Passes over `n` words.
+    pub fn skip(&mut self, n: usize) {
+        self.at = (self.at + n).min(self.argv.len());
+    }
+
     /// All the words still to be read.
     pub fn rest(&mut self) -> Argv<'a> {
         let rest = self.argv.skip(self.at);

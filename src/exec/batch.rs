@@ -1,0 +1,669 @@
+//! The way of a request: look up, admit, lock, run, tell the log, unlock. For clients and for a master's stream alike.
+//!
+//! Knows no socket: requests come parsed, replies go into a buffer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use smallvec::SmallVec;
+
+use super::call::{Call, Flow, Handler, Takeover, Wait};
+use super::client::flag;
+use super::engine::Engine;
+use super::gate::{AllGates, Gate, WorkerId, step_aside};
+use super::multi::{Footprint, Multi, Queued};
+use super::propagate::Effects;
+use super::session::{ReplyMode, Session};
+use crate::base::{Error, clock};
+use crate::cmd::{DataFn, Effect};
+use crate::config::{MaxmemoryPolicy, Settings};
+use crate::keyspace::unit::Touch;
+use crate::keyspace::{Data, ExpirePolicy, Key, Unit};
+use crate::resp::{Argv, Reply};
+use crate::spec::{Entry, KeyList, Row, flag as row_flag, keys};
+
+/// Requests prepared at once: enough to hide the memory's latency, few enough to stay in the nearest cache.
+pub const BATCH_MAX: usize = 64;
+
+/// What the connection does next.
+pub enum Next {
+    More,
+    Close,
+    Wait(Wait),
+    Takeover(Takeover),
+    /// CLIENT PAUSE holds the command that was not executed.
+    Paused {
+        writes: bool,
+    },
+}
+
+type Command = Entry<Handler>;
+
+/// A request that was looked up.
+#[derive(Clone, Copy)]
+pub struct Prepared<'e> {
+    /// `None`: an unknown command; the error is made when its turn comes.
+    found: Option<&'e Command>,
+    /// Hash of word 1, if it is the only key.
+    hash: Option<u64>,
+}
+
+/// Whose requests these are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Client,
+    /// The stream of our master: everything is admitted, nothing is told again.
+    Master,
+}
+
+pub type PreparedList<'e> = SmallVec<[Prepared<'e>; BATCH_MAX]>;
+
+// What the state of the server forbids at the moment; zero in the commonest case.
+const LOADING: u32 = 1;
+const STALE: u32 = 1 << 1;
+const READ_ONLY: u32 = 1 << 2;
+const NO_REPLICAS: u32 = 1 << 3;
+const MISCONF: u32 = 1 << 4;
+const OUT_OF_MEMORY: u32 = 1 << 5;
+const ASYNC_LOADING: u32 = 1 << 6;
+
+pub struct Runner<'e> {
+    engine: &'e Arc<Engine>,
+    worker: WorkerId,
+    settings: Arc<Settings>,
+    source: Source,
+    gate: Option<Gate<'e>>,
+    unit: Unit,
+    forbidden: u32,
+    /// Clock of the last command's end, in `clock::ticks`.
+    ticks: u64,
+}
+
+impl<'e> Runner<'e> {
+    pub fn new(engine: &'e Arc<Engine>, worker: WorkerId, source: Source) -> Self {
+        let mut me = Self {
+            engine,
+            worker,
+            settings: engine.settings(),
+            source,
+            gate: None,
+            unit: Unit::default(),
+            forbidden: 0,
+            ticks: clock::ticks(),
+        };
+        me.refresh();
+        me
+    }
+
+    /// Reads the clock and the server's state; again after every command that may have changed them.
+    fn refresh(&mut self) {
+        let (state, s) = (&self.engine.state, &*self.settings);
+        self.unit.now_ms = clock::now_ms();
+        self.unit.notify_mask = s.notify_keyspace_events.0;
+        self.unit.touch = touch_of(s);
+        self.unit.policy_touch = self.unit.touch;
+        let replica = state.is_replica();
+        self.unit.policy = match self.source {
+            Source::Master => ExpirePolicy::Ignore,
+            Source::Client if replica || self.engine.pause.current(self.unit.now_ms).is_some() => ExpirePolicy::Hide,
+            Source::Client => ExpirePolicy::Delete,
+        };
+        self.forbidden = 0;
+        if self.source == Source::Master {
+            return;
+        }
+        let mut forbid = |bit, when: bool| self.forbidden |= if when { bit } else { 0 };
+        forbid(LOADING, state.is_loading());
+        forbid(ASYNC_LOADING, state.async_loading.load(Relaxed));
+        forbid(STALE, replica && !s.replica_serve_stale_data && !state.link_up.load(Relaxed));
+        forbid(READ_ONLY, replica && s.replica_read_only);
+        let short = s.min_replicas_to_write > 0 && s.min_replicas_max_lag > 0;
+        forbid(
+            NO_REPLICAS,
+            short && !replica && i64::from(state.good_replicas.load(Relaxed)) < s.min_replicas_to_write,
+        );
+        let saves = !s.save.is_empty() && s.stop_writes_on_bgsave_error;
+        forbid(MISCONF, saves && !replica && state.save_failed.load(Relaxed));
+        forbid(OUT_OF_MEMORY, s.maxmemory > 0 && crate::stats::memory::used() > s.maxmemory as usize);
+    }
+
+    /// The clock of the unit, unix ms.
+    pub fn now_ms(&self) -> i64 {
+        self.unit.now_ms
+    }
+
+    /// Looks requests up and asks the processor for what they will touch.
+    pub fn prepare<'a>(&self, db: usize, requests: impl Iterator<Item = Argv<'a>>) -> PreparedList<'e> {
+        let mut list = PreparedList::new();
+        for argv in requests {
+            let found = self.engine.table.resolve(&argv).ok();
+            let key = found.filter(|c| c.first_key_fast).and_then(|_| argv.get(1));
+            list.push(Prepared { found, hash: key.map(crate::base::hash::hash) });
+        }
+        if list.len() > 1 {
+            let ks = &self.engine.ks;
+            list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_bucket(db, h));
+            list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_entry(db, h));
+        }
+        list
+    }
+
+    /// Carries out one request. `raw`: its own bytes, if they are canonical.
+    pub fn run(
+        &mut self,
+        session: &mut Session,
+        prepared: Prepared<'e>,
+        argv: Argv<'_>,
+        raw: Option<&[u8]>,
+        out: &mut Reply,
+    ) -> Next {
+        let mark = out.mark();
+        let next = match self.admit(session, prepared, argv) {
+            Ok(Admitted::Run(command)) => self.carry_out(session, command, prepared.hash, argv, raw, out),
+            Ok(Admitted::Queued) => {
+                out.queued();
+                Next::More
+            }
+            Ok(Admitted::Paused { writes }) => return Next::Paused { writes },
+            Err(e) => {
+                if let Some(multi) = &mut session.multi {
+                    // EXEC itself refused: the transaction is over.
+                    multi.aborted = true;
+                }
+                if let Some(command) = prepared.found {
+                    self.engine.stats.rejected(self.worker.0, command.id);
+                }
+                self.fail(&e, out);
+                Next::More
+            }
+        };
+        match session.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off => out.truncate(mark),
+            ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => {
+                out.truncate(mark);
+                session.reply_mode = ReplyMode::On;
+            }
+        }
+        if session.close_after_reply { Next::Close } else { next }
+    }
+
+    fn fail(&self, e: &Error, out: &mut Reply) {
+        self.engine.stats.error(e);
+        out.error(e);
+    }
+
+    /// Whether the command may run now: the checks of a stock server, in its order.
+    fn admit(&mut self, session: &mut Session, prepared: Prepared<'e>, argv: Argv<'_>) -> Result<Admitted<'e>, Error> {
+        let command = match prepared.found {
+            Some(command) => command,
+            None => self.engine.table.resolve(&argv)?,
+        };
+        command.check_arity(&argv)?;
+        let row = command.row;
+        if self.source == Source::Client && (self.forbidden != 0 || !session.authenticated || session.subs.is_some()) {
+            self.check(session, command)?;
+        }
+        if session.multi.is_some() && !row.flags.has(row_flag::NOT_QUEUED) {
+            if row.flags.has(row_flag::NO_MULTI) {
+                return Err(Error::text("ERR Command not allowed inside a transaction"));
+            }
+            self.queue(session, command, argv);
+            return Ok(Admitted::Queued);
+        }
+        if self.source == Source::Client {
+            let mut flags = row.flags;
+            if let (Handler::Exec, Some(multi)) = (command.handler, &session.multi) {
+                flags = flags.or(multi.flags);
+            }
+            let writes = flags.has(row_flag::WRITE.or(row_flag::MAY_REPLICATE));
+            if self.engine.pause.holds(self.unit.now_ms, writes) && !session.handle.has(flag::REPLICA) {
+                return Ok(Admitted::Paused { writes });
+            }
+        }
+        Ok(Admitted::Run(command))
+    }
+
+    #[cold]
+    fn check(&self, session: &Session, command: &Command) -> Result<(), Error> {
+        let mut flags = command.row.flags;
+        if let (Handler::Exec, Some(multi)) = (command.handler, &session.multi) {
+            flags = flags.or(multi.flags);
+        }
+        if !session.authenticated && !flags.has(row_flag::NO_AUTH) {
+            return Err(Error::NoAuth);
+        }
+        let writes = flags.has(row_flag::WRITE);
+        let has = |bit| self.forbidden & bit != 0;
+        if has(OUT_OF_MEMORY) && flags.has(row_flag::DENYOOM) {
+            return Err(Error::OutOfMemory);
+        }
+        if has(MISCONF) && writes {
+            return Err(Error::MisconfSave);
+        }
+        if has(NO_REPLICAS) && writes {
+            return Err(Error::NoReplicas);
+        }
+        if has(READ_ONLY) && writes {
+            return Err(Error::ReadOnly);
+        }
+        if session.proto == 2 && session.is_subscribed() && !flags.has(row_flag::WHILE_SUBSCRIBED) {
+            return Err(Error::PubSubContext(command.row.name.to_owned()));
+        }
+        if has(STALE) && !flags.has(row_flag::STALE) {
+            return Err(Error::MasterDown);
+        }
+        if has(LOADING) && !has(ASYNC_LOADING) && !flags.has(row_flag::LOADING) {
+            return Err(Error::Loading);
+        }
+        if has(ASYNC_LOADING) && flags.has(row_flag::NO_ASYNC_LOADING) {
+            return Err(Error::Loading);
+        }
+        Ok(())
+    }
+
+    fn queue(&self, session: &mut Session, command: &Command, argv: Argv<'_>) {
+        let Some(multi) = &mut session.multi else { return };
+        if multi.aborted {
+            return;
+        }
+        multi.push(Queued { id: command.id, argv: argv.to_owned() }, command.row.flags);
+        session.handle.multi_len.store(multi.queue.len() as i64, Relaxed);
+        session.handle.multi_bytes.store(multi.bytes, Relaxed);
+    }
+
+    fn carry_out(
+        &mut self,
+        session: &mut Session,
+        command: &'e Command,
+        hash: Option<u64>,
+        argv: Argv<'_>,
+        raw: Option<&[u8]>,
+        out: &mut Reply,
+    ) -> Next {
+        let (id, row) = (command.id, command.row);
+        session.handle.last_command.store(u32::from(id.0), Relaxed);
+        if !self.engine.monitors.is_empty() && !row.flags.has(row_flag::SKIP_MONITOR) {
+            super::monitor::show(self.engine, session, self.unit.now_ms, argv);
+        }
+        let failed_before = out.errors();
+        let next = match command.handler {
+            Handler::Data(f) => {
+                if row.flags.has(row_flag::EXCLUSIVE) {
+                    self.run_alone(session, command, f, argv, raw, out);
+                } else {
+                    self.run_data(session, command, f, hash, argv, raw, out);
+                }
+                Next::More
+            }
+            Handler::Session(f) => {
+                self.gate = None;
+                let next = self.run_session(session, row, f, argv, raw, out);
+                self.settings = self.engine.settings();
+                self.refresh();
+                next
+            }
+            Handler::Exec => {
+                self.gate = None;
+                self.exec(session, out);
+                self.refresh();
+                Next::More
+            }
+            // Its arity let a call without subcommand pass.
+            Handler::Container => {
+                self.fail(&Error::Arity(row.name.to_owned()), out);
+                Next::More
+            }
+        };
+        let now = clock::ticks();
+        let took_us = clock::ticks_to_us(now.saturating_sub(self.ticks));
+        self.ticks = now;
+        let failed = out.errors() != failed_before;
+        self.engine.stats.called(self.worker.0, id, took_us, failed);
+        if took_us >= slow_from_us(&self.settings) && !row.flags.has(row_flag::SKIP_SLOWLOG) {
+            super::monitor::slow(self.engine, session, self.unit.now_ms, took_us, argv);
+        }
+        next
+    }
+
+    /// A command that declares its keys.
+    fn run_data(
+        &mut self,
+        session: &mut Session,
+        command: &Command,
+        f: DataFn,
+        hash: Option<u64>,
+        argv: Argv<'_>,
+        raw: Option<&[u8]>,
+        out: &mut Reply,
+    ) {
+        let engine = self.engine;
+        if self.gate.is_none() {
+            self.gate = Some(engine.gates.pass(self.worker));
+        }
+        self.quiet(session);
+        let mut effects = Effects::default();
+        let mut data = match hash {
+            Some(hash) => Data::lock_one(&engine.ks, hash, session.db, &mut self.unit),
+            None => {
+                let mut found = KeyList::new();
+                // Wrong keys: the handler finds the same and answers so, without touching any.
+                let _ = keys::keys(command.row, &argv, &mut found);
+                let hashes = found.iter().map(|k| Key::new(argv.word(k.index as usize)).hash);
+                Data::lock_many(&engine.ks, hashes, session.db, &mut self.unit)
+            }
+        };
+        let mut args = command.args(argv);
+        if let Some(hash) = hash {
+            args = args.with_key_hash(1, hash);
+        }
+        let result = f(&mut data, &mut args, out);
+        if self.source == Source::Client {
+            effects.gone(&mut data.unit.gone);
+            match result {
+                Ok(effect) => effects.push(session.db, argv, raw, effect),
+                Err(e) => {
+                    engine.stats.error(&e);
+                    out.error(&e);
+                }
+            }
+            if let Some(end) = effects.append(engine) {
+                session.last_write_offset = end;
+            }
+        } else if let Err(e) = result {
+            out.error(&e);
+        }
+        drop(data);
+        self.settle();
+    }
+
+    /// A command that touches what it did not declare.
+    fn run_alone(
+        &mut self,
+        session: &mut Session,
+        command: &Command,
+        f: DataFn,
+        argv: Argv<'_>,
+        raw: Option<&[u8]>,
+        out: &mut Reply,
+    ) {
+        self.gate = None;
+        let engine = self.engine;
+        let gates = engine.gates.take_all();
+        self.quiet(session);
+        let mut effects = Effects::default();
+        let effect = self.alone(&gates, session, command, f, argv, out);
+        if self.source == Source::Client {
+            effects.gone(&mut self.unit.gone);
+            effects.push(session.db, argv, raw, effect);
+            if let Some(end) = effects.append(engine) {
+                session.last_write_offset = end;
+            }
+        }
+        drop(gates);
+        self.settle();
+    }
+
+    fn alone(
+        &mut self,
+        _proof: &AllGates<'_>,
+        session: &Session,
+        command: &Command,
+        f: DataFn,
+        argv: Argv<'_>,
+        out: &mut Reply,
+    ) -> Effect {
+        let mut run = || {
+            let mut data = Data::lock_alone(&self.engine.ks, session.db, &mut self.unit);
+            f(&mut data, &mut command.args(argv), out)
+        };
+        let result = if command.flags.has(row_flag::LONG) { step_aside(run) } else { run() };
+        match result {
+            Ok(effect) => effect,
+            Err(e) => {
+                self.fail(&e, out);
+                Effect::None
+            }
+        }
+    }
+
+    fn run_session(
+        &mut self,
+        session: &mut Session,
+        row: &'static Row,
+        f: super::call::SessionFn,
+        argv: Argv<'_>,
+        raw: Option<&[u8]>,
+        out: &mut Reply,
+    ) -> Next {
+        let engine = self.engine;
+        let (effect, flow) = self.session_command(session, row, f, argv, out, false);
+        if self.source == Source::Client && !matches!(effect, Effect::None) {
+            let mut effects = Effects::default();
+            effects.push(session.db, argv, raw, effect);
+            if let Some(end) = effects.append(engine) {
+                session.last_write_offset = end;
+            }
+        }
+        match flow {
+            Flow::Done => Next::More,
+            Flow::Close => Next::Close,
+            Flow::Wait(wait) => Next::Wait(wait),
+            Flow::Takeover(t) => Next::Takeover(t),
+        }
+    }
+
+    fn session_command(
+        &mut self,
+        session: &mut Session,
+        row: &'static Row,
+        f: super::call::SessionFn,
+        argv: Argv<'_>,
+        out: &mut Reply,
+        in_exec: bool,
+    ) -> (Effect, Flow) {
+        let mut call = Call {
+            engine: self.engine,
+            session,
+            argv,
+            out,
+            row,
+            worker: self.worker,
+            now_ms: self.unit.now_ms,
+            effect: Effect::None,
+            in_exec,
+        };
+        match f(&mut call) {
+            Ok(flow) => (call.effect, flow),
+            Err(e) => {
+                self.fail(&e, call.out);
+                (Effect::None, Flow::Done)
+            }
+        }
+    }
+
+    /// EXEC: the queue as one unit.
+    fn exec(&mut self, session: &mut Session, out: &mut Reply) {
+        let engine = self.engine;
+        let Some(multi) = session.multi.take() else {
+            return self.fail(&Error::text("ERR EXEC without MULTI"), out);
+        };
+        if multi.aborted {
+            session.discard(engine);
+            return self.fail(&Error::ExecAbort, out);
+        }
+        self.quiet(session);
+        let mut effects = Effects::default();
+        match multi.footprint(engine) {
+            Footprint::Keys(mut hashes) => {
+                // A watched key's shard is locked too, so that the look at the flag is part of the unit.
+                if let Some(w) = &session.watches {
+                    hashes.extend(w.keys.iter().map(|(_, key, _)| Key::new(key).hash));
+                }
+                let gate = engine.gates.pass(self.worker);
+                let mut data = Data::lock_many(&engine.ks, hashes.into_iter(), session.db, &mut self.unit);
+                if broken(session, &mut data) {
+                    out.null_array();
+                } else {
+                    out.array(multi.queue.len());
+                    for q in &multi.queue {
+                        let command = engine.table.get(q.id);
+                        let Handler::Data(f) = command.handler else { continue };
+                        let argv = q.argv.as_argv();
+                        let started = clock::ticks();
+                        let errors = out.errors();
+                        let result = f(&mut data, &mut command.args(argv), out);
+                        effects.gone(&mut data.unit.gone);
+                        match result {
+                            Ok(effect) => effects.push(data.db, argv, None, effect),
+                            Err(e) => {
+                                engine.stats.error(&e);
+                                out.error(&e);
+                            }
+                        }
+                        let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
+                        engine.stats.called(self.worker.0, q.id, us, out.errors() != errors);
+                    }
+                }
+                if self.source == Source::Client
+                    && let Some(end) = effects.append(engine)
+                {
+                    session.last_write_offset = end;
+                }
+                drop(data);
+                drop(gate);
+            }
+            Footprint::Alone => {
+                let gates = engine.gates.take_all();
+                let is_broken = {
+                    let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
+                    broken(session, &mut data)
+                };
+                if is_broken {
+                    out.null_array();
+                } else {
+                    self.exec_alone(&gates, session, &multi, &mut effects, out);
+                }
+                if self.source == Source::Client
+                    && let Some(end) = effects.append(engine)
+                {
+                    session.last_write_offset = end;
+                }
+                drop(gates);
+            }
+        }
+        session.discard(engine);
+        self.settle();
+    }
+
+    fn exec_alone<'m>(
+        &mut self,
+        gates: &AllGates<'_>,
+        session: &mut Session,
+        multi: &'m Multi,
+        effects: &mut Effects<'m>,
+        out: &mut Reply,
+    ) {
+        out.array(multi.queue.len());
+        for q in &multi.queue {
+            let argv = q.argv.as_argv();
+            let command = self.engine.table.get(q.id);
+            let started = clock::ticks();
+            let errors = out.errors();
+            let effect = match command.handler {
+                Handler::Data(f) => self.alone(gates, session, command, f, argv, out),
+                Handler::Session(f) => {
+                    let (effect, flow) = self.session_command(session, command.row, f, argv, out, true);
+                    if matches!(flow, Flow::Close) {
+                        session.close_after_reply = true;
+                    }
+                    effect
+                }
+                Handler::Exec | Handler::Container => {
+                    self.fail(&Error::Arity(command.row.name.to_owned()), out);
+                    Effect::None
+                }
+            };
+            effects.gone(&mut self.unit.gone);
+            effects.push(session.db, argv, None, effect);
+            let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
+            self.engine.stats.called(self.worker.0, q.id, us, out.errors() != errors);
+        }
+    }
+
+    /// CLIENT NO-TOUCH looks without leaving a trace.
+    fn quiet(&mut self, session: &Session) {
+        if session.handle.has(flag::NO_TOUCH) {
+            self.unit.touch = Touch::No;
+        }
+    }
+
+    /// After a unit: what it left behind goes where it belongs.
+    fn settle(&mut self) {
+        let (engine, unit) = (self.engine, &mut self.unit);
+        if unit.dirty != 0 {
+            engine.state.dirty.fetch_add(unit.dirty, Relaxed);
+            unit.dirty = 0;
+        }
+        if unit.hits | unit.misses | unit.expired != 0 {
+            engine.stats.lookups(self.worker.0, unit.hits, unit.misses, unit.expired);
+            (unit.hits, unit.misses, unit.expired) = (0, 0, 0);
+        }
+        unit.gone.clear();
+        if !unit.events.is_empty() {
+            engine.pubsub.publish_events(unit.notify_mask, unit.events.drain(..));
+        }
+        if !unit.garbage.is_empty() {
+            engine.free_later(unit.garbage.drain(..));
+        }
+    }
+
+    /// Runs `f` behind this worker's gate: what it does is on one side of every cut.
+    pub fn behind_gate<R>(&mut self, f: impl FnOnce(&Engine) -> R) -> R {
+        if self.gate.is_none() {
+            self.gate = Some(self.engine.gates.pass(self.worker));
+        }
+        f(self.engine)
+    }
+
+    /// Lets units that must run alone go first.
+    pub fn leave_gate(&mut self) {
+        self.gate = None;
+    }
+}
+
+enum Admitted<'e> {
+    Run(&'e Command),
+    Queued,
+    Paused { writes: bool },
+}
+
+/// Whether a watched key changed or expired since it was watched.
+fn broken(session: &Session, data: &mut Data<'_>) -> bool {
+    let Some(w) = &session.watches else { return false };
+    if w.flag.load(Relaxed) {
+        return true;
+    }
+    let db = data.db;
+    let expired = w.keys.iter().any(|(key_db, key, was_expired)| {
+        data.db = *key_db;
+        !was_expired && data.is_expired(Key::new(key))
+    });
+    data.db = db;
+    expired
+}
+
+/// How lookups record accesses under the eviction policy.
+fn touch_of(s: &Settings) -> Touch {
+    if matches!(s.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu) {
+        Touch::Lfu { log_factor: s.lfu_log_factor as u32, decay_minutes: s.lfu_decay_time as u32 }
+    } else {
+        Touch::Lru
+    }
+}
+
+/// From how many microseconds on a command is slow; negative settings: never.
+fn slow_from_us(s: &Settings) -> u64 {
+    u64::try_from(s.slowlog_log_slower_than).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,226 @@
+//! What the rest of the server sees of a connection: its line in CLIENT LIST, its outbox, and the means to end it.
+//!
+//! Knows nothing of sockets; the connection's task polls its handle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+/// Bits of [`ClientHandle::flags`].
+pub mod flag {
+    pub const MULTI: u32 = 1;
+    pub const BLOCKED: u32 = 1 << 1;
+    pub const MONITOR: u32 = 1 << 2;
+    pub const NO_EVICT: u32 = 1 << 3;
+    pub const NO_TOUCH: u32 = 1 << 4;
+    pub const UNIX: u32 = 1 << 5;
+    pub const DIRTY_CAS: u32 = 1 << 6;
+    pub const PUBSUB: u32 = 1 << 7;
+    pub const REPLICA: u32 = 1 << 8;
+    pub const MASTER: u32 = 1 << 9;
+    pub const CLOSE_AFTER_REPLY: u32 = 1 << 10;
+    pub const READONLY: u32 = 1 << 11;
+}
+
+/// How CLIENT UNBLOCK ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    Timeout,
+    Error,
+}
+
+/// What other threads have put in for a connection to send.
+#[derive(Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+}
+
+/// Names a client gives itself.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pub name: Option<Bytes>,
+    pub lib_name: Option<Bytes>,
+    pub lib_ver: Option<Bytes>,
+    pub user: Bytes,
+}
+
+pub struct ClientHandle {
+    pub id: u64,
+    pub addr: String,
+    pub laddr: String,
+    pub fd: i32,
+    pub created_ms: i64,
+    pub flags: AtomicU32,
+    pub names: Mutex<Names>,
+    pub db: AtomicU32,
+    pub resp: AtomicU8,
+    pub last_active_ms: AtomicI64,
+    /// The last command's number in the command table; `u32::MAX` before the first.
+    pub last_command: AtomicU32,
+    /// Queued by MULTI; -1 outside of one.
+    pub multi_len: AtomicI64,
+    pub watching: AtomicUsize,
+    pub subs: AtomicUsize,
+    pub psubs: AtomicUsize,
+    pub ssubs: AtomicUsize,
+    pub query_bytes: AtomicUsize,
+    pub query_capacity_bytes: AtomicUsize,
+    pub multi_bytes: AtomicUsize,
+    pub out_bytes: AtomicUsize,
+    pub net_in_bytes: AtomicU64,
+    pub net_out_bytes: AtomicU64,
+    pub authenticated: AtomicBool,
+    killed: AtomicBool,
+    unblock: Mutex<Option<Unblock>>,
+    outbox: Mutex<Outbox>,
+    has_mail: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl ClientHandle {
+    pub fn new(id: u64, addr: String, laddr: String, fd: i32, now_ms: i64, flags: u32) -> Self {
+        Self {
+            id,
+            addr,
+            laddr,
+            fd,
+            created_ms: now_ms,
+            flags: AtomicU32::new(flags),
+            names: Mutex::new(Names { user: Bytes::from_static(b"default"), ..Names::default() }),
+            db: AtomicU32::new(0),
+            resp: AtomicU8::new(2),
+            last_active_ms: AtomicI64::new(now_ms),
+            last_command: AtomicU32::new(u32::MAX),
+            multi_len: AtomicI64::new(-1),
+            watching: AtomicUsize::new(0),
+            subs: AtomicUsize::new(0),
+            psubs: AtomicUsize::new(0),
+            ssubs: AtomicUsize::new(0),
+            query_bytes: AtomicUsize::new(0),
+            query_capacity_bytes: AtomicUsize::new(0),
+            multi_bytes: AtomicUsize::new(0),
+            out_bytes: AtomicUsize::new(0),
+            net_in_bytes: AtomicU64::new(0),
+            net_out_bytes: AtomicU64::new(0),
+            authenticated: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            unblock: Mutex::new(None),
+            outbox: Mutex::default(),
+            has_mail: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    pub fn has(&self, bit: u32) -> bool {
+        self.flags.load(Relaxed) & bit != 0
+    }
+
+    pub fn set(&self, bit: u32, on: bool) {
+        if on {
+            self.flags.fetch_or(bit, Relaxed);
+        } else {
+            self.flags.fetch_and(!bit, Relaxed);
+        }
+    }
+
+    /// Hands bytes over for sending, after what the connection is sending now. Gives the outbox's size then.
+    pub fn post(&self, bytes: &[u8]) -> usize {
+        let mut outbox = self.outbox.lock();
+        outbox.bytes.extend_from_slice(bytes);
+        let size = outbox.bytes.len();
+        drop(outbox);
+        // Release pairs with the Acquire in `mail`.
+        if !self.has_mail.swap(true, std::sync::atomic::Ordering::Release) {
+            self.waker.wake();
+        }
+        size
+    }
+
+    pub fn outbox_bytes(&self) -> usize {
+        if self.has_mail.load(Relaxed) { self.outbox.lock().bytes.len() } else { 0 }
+    }
+
+    /// Takes what was posted.
+    pub fn mail(&self) -> Option<Vec<u8>> {
+        // Acquire pairs with the Release in `post`.
+        if !self.has_mail.load(Relaxed) || !self.has_mail.swap(false, std::sync::atomic::Ordering::Acquire) {
+            return None;
+        }
+        Some(std::mem::take(&mut self.outbox.lock().bytes))
+    }
+
+    /// Whether something waits for the connection's task. Register first, then look.
+    pub fn has_news(&self) -> bool {
+        self.has_mail.load(Relaxed) || self.is_killed() || self.unblock.lock().is_some()
+    }
+
+    pub fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Ends the connection as soon as its task looks.
+    pub fn kill(&self) {
+        self.killed.store(true, Relaxed);
+        self.waker.wake();
+    }
+
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Relaxed)
+    }
+
+    /// Ends a blocking command. False if none is waiting.
+    pub fn request_unblock(&self, how: Unblock) -> bool {
+        if !self.has(flag::BLOCKED) {
+            return false;
+        }
+        *self.unblock.lock() = Some(how);
+        self.waker.wake();
+        true
+    }
+
+    pub fn take_unblock(&self) -> Option<Unblock> {
+        self.unblock.lock().take()
+    }
+}
+
+/// Everybody who is connected.
+#[derive(Default)]
+pub struct Clients {
+    all: RwLock<BTreeMap<u64, Arc<ClientHandle>>>,
+    next_id: AtomicU64,
+}
+
+impl Clients {
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Relaxed) + 1
+    }
+
+    pub fn add(&self, client: Arc<ClientHandle>) {
+        self.all.write().insert(client.id, client);
+    }
+
+    pub fn remove(&self, id: u64) {
+        self.all.write().remove(&id);
+    }
+
+    pub fn get(&self, id: u64) -> Option<Arc<ClientHandle>> {
+        self.all.read().get(&id).cloned()
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.read().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// In order of connecting.
+    pub fn list(&self) -> Vec<Arc<ClientHandle>> {
+        self.all.read().values().cloned().collect()
+    }
+}

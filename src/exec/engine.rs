@@ -1,0 +1,101 @@
+//! The engine: everything the workers share. Made once at boot, alive until the end.
+//!
+//! Knows no socket. Higher floors hang their own shared state into `extensions`, so that their commands find it.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use super::call::Handler;
+use super::client::Clients;
+use super::gate::Gates;
+use super::pause::Pause;
+use super::pubsub::{Monitors, PubSub};
+use super::state::State;
+use crate::acl::Acl;
+use crate::config::{Config, Settings};
+use crate::keyspace::Keyspace;
+use crate::keyspace::shard::Garbage;
+use crate::oplog::Log;
+use crate::spec::Table;
+use crate::stats::Stats;
+
+pub struct Engine {
+    pub ks: Keyspace,
+    pub log: Arc<Log>,
+    pub config: Config,
+    pub table: Table<Handler>,
+    pub gates: Gates,
+    pub clients: Clients,
+    pub pubsub: PubSub,
+    pub monitors: Monitors,
+    pub pause: Pause,
+    pub state: State,
+    pub stats: Stats,
+    pub acl: Acl,
+    extensions: OnceLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    garbage: std::sync::mpsc::Sender<Garbage>,
+}
+
+impl Engine {
+    pub fn new(config: Config, table: Table<Handler>, workers: usize) -> Arc<Self> {
+        let settings = config.snapshot();
+        // Enough shards that two workers seldom want the same one.
+        let shards = (workers * 16).clamp(32, 1024);
+        let (garbage, rubbish) = std::sync::mpsc::channel::<Garbage>();
+        let lazy_free = std::thread::Builder::new().name("lazy-free".into());
+        // Dropping is the whole work; the thread ends with the last sender.
+        let spawned = lazy_free.spawn(move || rubbish.into_iter().for_each(drop));
+        if let Err(e) = spawned {
+            tracing::error!("Can't start the lazy-free thread: {e}");
+        }
+        Arc::new(Self {
+            ks: Keyspace::new(shards, settings.databases as usize),
+            log: {
+                let log = Log::new(0);
+                log.set_backlog_limit_bytes(settings.repl_backlog_size as usize);
+                log
+            },
+            stats: Stats::new(workers + 1, table.entries().len()),
+            acl: Acl::new(&settings),
+            gates: Gates::new(workers),
+            clients: Clients::default(),
+            pubsub: PubSub::default(),
+            monitors: Monitors::default(),
+            pause: Pause::default(),
+            state: State::default(),
+            extensions: OnceLock::new(),
+            config,
+            table,
+            garbage,
+        })
+    }
+
+    /// The directives' values at this moment.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.config.snapshot()
+    }
+
+    /// Hangs in what higher floors share. Once, at boot.
+    pub fn extend(&self, parts: impl IntoIterator<Item = Arc<dyn Any + Send + Sync>>) {
+        let map = parts.into_iter().map(|p| ((*p).type_id(), p)).collect();
+        assert!(self.extensions.set(map).is_ok(), "the engine is extended once");
+    }
+
+    /// A higher floor's shared state.
+    pub fn part<T: Any + Send + Sync>(&self) -> Arc<T> {
+        let part = self.extensions.get().and_then(|m| m.get(&TypeId::of::<T>())).cloned();
+        match part.and_then(|p| p.downcast::<T>().ok()) {
+            Some(part) => part,
+            None => unreachable!("{} was not hung in at boot", std::any::type_name::<T>()),
+        }
+    }
+
+    /// Gives memory back off the worker.
+    pub fn free_later(&self, garbage: impl Iterator<Item = Garbage>) {
+        for g in garbage {
+            // Without the thread the value is dropped here: slower, not wrong.
+            let _ = self.garbage.send(g);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! MONITOR's lines and the slow log's entries: commands as they pass by.
+
+use super::call::{Call, Flow, SessionCommand};
+use super::client::flag;
+use super::engine::Engine;
+use super::session::Session;
+use crate::base::{Error, clock};
+use crate::resp::Argv;
+use crate::spec::prelude::*;
+
+pub const MONITOR: Row = Row {
+    name: "monitor",
+    arity: 1,
+    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
+    summary: "Shows every command that the server is given from here on.",
+    ..Row::EMPTY
+};
+
+pub const COMMANDS: &[SessionCommand] = &[SessionCommand { row: &MONITOR, run: monitor }];
+
+fn monitor(call: &mut Call<'_>) -> Result<Flow, Error> {
+    let handle = &call.session.handle;
+    if !handle.has(flag::MONITOR) {
+        handle.set(flag::MONITOR, true);
+        call.engine.monitors.add(handle.clone());
+    }
+    call.out.ok();
+    Ok(Flow::Done)
+}
+
+/// Shows a command to those who watch.
+#[cold]
+pub fn show(engine: &Engine, session: &Session, _now_ms: i64, argv: Argv<'_>) {
+    let now = clock::now_us();
+    let handle = &session.handle;
+    let who = if session.is_master_link {
+        "master".to_owned()
+    } else if handle.has(flag::UNIX) {
+        format!("unix:{}", handle.addr.trim_end_matches(":0"))
+    } else {
+        handle.addr.clone()
+    };
+    let mut line = format!("+{}.{:06} [{} {}]", now / 1_000_000, now % 1_000_000, session.db, who).into_bytes();
+    for word in argv.iter() {
+        line.push(b' ');
+        quote(&mut line, word);
+    }
+    line.extend_from_slice(b"\r\n");
+    engine.monitors.show(&line, handle.id);
+}
+
+/// Writes a word in double quotes, so that it can be typed again.
+fn quote(out: &mut Vec<u8>, word: &[u8]) {
+    out.push(b'"');
+    for &b in word {
+        match b {
+            b'\\' | b'"' => out.extend_from_slice(&[b'\\', b]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x07 => out.extend_from_slice(b"\\a"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x20..=0x7e => out.push(b),
+            _ => out.extend_from_slice(format!("\\x{b:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Records a slow command.
+#[cold]
+pub fn slow(engine: &Engine, session: &Session, now_ms: i64, took_us: u64, argv: Argv<'_>) {
+    let keep = engine.settings().slowlog_max_len as usize;
+    let words: Vec<&[u8]> = argv.iter().collect();
+    let name = session.handle.names.lock().name.clone().unwrap_or_default();
+    engine.stats.slowlog.push(words.into_iter(), now_ms / 1000, took_us, &session.handle.addr, &name, keep);
+}

@@ -1,0 +1,62 @@
+//! MULTI's queue, and EXEC: many commands as one unit.
+//!
+//! Knows which keys the queued commands declare; how a single command runs is `batch`'s business.
+
+use smallvec::SmallVec;
+
+use super::call::Handler;
+use super::engine::Engine;
+use crate::keyspace::Key;
+use crate::resp::OwnedArgv;
+use crate::spec::{CommandId, Flags, KeyList, flag, keys};
+
+/// A command waiting for EXEC.
+pub struct Queued {
+    pub id: CommandId,
+    pub argv: OwnedArgv,
+}
+
+#[derive(Default)]
+pub struct Multi {
+    pub queue: Vec<Queued>,
+    /// An error while queueing: EXEC will refuse.
+    pub aborted: bool,
+    pub bytes: usize,
+    /// Whether one of the queued commands may write, or may need a database of a replica in step.
+    pub flags: Flags,
+}
+
+/// What an EXEC must hold.
+pub enum Footprint {
+    /// These keys' hashes; every command is a data command.
+    Keys(SmallVec<[u64; 16]>),
+    /// Everything.
+    Alone,
+}
+
+impl Multi {
+    pub fn push(&mut self, queued: Queued, flags: Flags) {
+        self.bytes += queued.argv.memory_bytes();
+        self.flags = self.flags.or(flags);
+        self.queue.push(queued);
+    }
+
+    /// What the queue's commands touch together.
+    pub fn footprint(&self, engine: &Engine) -> Footprint {
+        let mut hashes = SmallVec::new();
+        for q in &self.queue {
+            let command = engine.table.get(q.id);
+            let Handler::Data(_) = command.handler else { return Footprint::Alone };
+            if command.flags.has(flag::EXCLUSIVE) {
+                return Footprint::Alone;
+            }
+            let argv = q.argv.as_argv();
+            let mut found = KeyList::new();
+            // Wrong keys make the command itself answer with the error; it touches nothing then.
+            if keys::keys(command.row, &argv, &mut found).is_ok() {
+                hashes.extend(found.iter().map(|k| Key::new(argv.word(k.index as usize)).hash));
+            }
+        }
+        if hashes.is_empty() { Footprint::Alone } else { Footprint::Keys(hashes) }
+    }
+}

@@ -1,0 +1,100 @@
+//! The only writer of the effect log: turns what handlers return into the stock replication stream.
+//!
+//! Called while the unit's shard locks are held, so that log order is a serial order of execution. Knows no handler.
+
+use smallvec::SmallVec;
+
+use super::engine::Engine;
+use crate::cmd::Effect;
+use crate::keyspace::unit::Gone;
+use crate::resp::{Argv, OwnedArgv, encode_command};
+
+/// One request for the log, with the database it belongs to.
+enum Op<'a> {
+    Words(usize, Argv<'a>),
+    /// A request in the bytes it came in, already in canonical form.
+    Raw(usize, &'a [u8]),
+    Owned(usize, OwnedArgv),
+    Gone(Gone),
+}
+
+impl Op<'_> {
+    fn db(&self) -> usize {
+        match self {
+            Self::Words(db, _) | Self::Raw(db, _) | Self::Owned(db, _) => *db,
+            Self::Gone(gone) => gone.db,
+        }
+    }
+}
+
+/// The effects of one unit, in order.
+#[derive(Default)]
+pub struct Effects<'a> {
+    ops: SmallVec<[Op<'a>; 2]>,
+}
+
+impl<'a> Effects<'a> {
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Keys that went away by themselves before the command's own effect.
+    pub fn gone(&mut self, gone: &mut Vec<Gone>) {
+        if !gone.is_empty() {
+            self.ops.extend(gone.drain(..).map(Op::Gone));
+        }
+    }
+
+    /// A command's effect. `raw`: the request's own bytes, if they are canonical.
+    pub fn push(&mut self, db: usize, argv: Argv<'a>, raw: Option<&'a [u8]>, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Verbatim => self.ops.push(raw.map_or(Op::Words(db, argv), |raw| Op::Raw(db, raw))),
+            Effect::Rewrite(argv) => self.ops.push(Op::Owned(db, argv)),
+            Effect::Many(list) => self.ops.extend(list.into_iter().map(|argv| Op::Owned(db, argv))),
+        }
+    }
+
+    /// Appends all of it as one contiguous block. Gives the log's end then, if anything was written.
+    pub fn append(self, engine: &Engine) -> Option<i64> {
+        if self.ops.is_empty() || !engine.log.is_active() {
+            return None;
+        }
+        // As stock: one request stands alone, several are wrapped so that a replica applies all or none.
+        let wrap = self.ops.len() > 1;
+        engine.log.with(|log| {
+            let mut scratch = Vec::new();
+            let mut opened = false;
+            for op in &self.ops {
+                let db = op.db();
+                scratch.clear();
+                if log.selected_db() != db as i32 {
+                    let mut text = itoa::Buffer::new();
+                    encode_command(&mut scratch, [&b"SELECT"[..], text.format(db).as_bytes()]);
+                    log.set_selected_db(db as i32);
+                }
+                if wrap && !opened {
+                    encode_command(&mut scratch, [b"MULTI"]);
+                    opened = true;
+                }
+                match op {
+                    Op::Raw(_, raw) if scratch.is_empty() => {
+                        log.write(raw);
+                        continue;
+                    }
+                    Op::Raw(_, raw) => scratch.extend_from_slice(raw),
+                    Op::Words(_, argv) => encode_command(&mut scratch, argv.iter()),
+                    Op::Owned(_, argv) => encode_command(&mut scratch, argv.as_argv().iter()),
+                    Op::Gone(gone) => encode_command(&mut scratch, [&b"DEL"[..], &gone.key]),
+                }
+                log.write(&scratch);
+            }
+            if opened {
+                scratch.clear();
+                encode_command(&mut scratch, [b"EXEC"]);
+                log.write(&scratch);
+            }
+            log.offset()
+        })
+    }
+}

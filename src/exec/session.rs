@@ -1,0 +1,149 @@
+//! A connection's own state: what it selected, subscribed to, watches and queued.
+//!
+//! Belongs to the connection's task alone; what others see of it is in its [`ClientHandle`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use bytes::Bytes;
+
+use super::client::{ClientHandle, flag};
+use super::engine::Engine;
+use super::multi::Multi;
+use crate::keyspace::Key;
+use crate::keyspace::shard::WatchFlag;
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyMode {
+    On,
+    Off,
+    /// Swallow the next command's reply.
+    SkipNext,
+    /// Swallow this command's reply.
+    Skip,
+}
+
+#[derive(Default)]
+pub struct Subscriptions {
+    pub channels: BTreeSet<Bytes>,
+    pub patterns: BTreeSet<Bytes>,
+    pub shard_channels: BTreeSet<Bytes>,
+}
+
+impl Subscriptions {
+    /// Channels and patterns: the count that SUBSCRIBE replies tell.
+    pub fn count(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0 && self.shard_channels.is_empty()
+    }
+}
+
+/// Keys being watched, and whether one of them changed.
+pub struct Watches {
+    pub flag: WatchFlag,
+    /// (database, key, whether it was already expired when watched).
+    pub keys: Vec<(usize, Box<[u8]>, bool)>,
+}
+
+pub struct Session {
+    pub handle: Arc<ClientHandle>,
+    pub db: usize,
+    pub authenticated: bool,
+    pub reply_mode: ReplyMode,
+    /// 2 or 3.
+    pub proto: u8,
+    pub multi: Option<Box<Multi>>,
+    pub watches: Option<Box<Watches>>,
+    pub subs: Option<Box<Subscriptions>>,
+    /// The log's offset behind this session's last write, for WAIT.
+    pub last_write_offset: i64,
+    /// What REPLCONF told of the replica at the other end.
+    pub replconf: Option<Box<ReplConf>>,
+    /// This session applies a master's stream: it may write to a replica, and gets no replies.
+    pub is_master_link: bool,
+    pub close_after_reply: bool,
+}
+
+/// What REPLCONF tells before PSYNC.
+#[derive(Clone, Debug, Default)]
+pub struct ReplConf {
+    pub listening_port: u16,
+    pub ip_address: String,
+    pub capa_eof: bool,
+    pub capa_psync2: bool,
+    pub rdb_only: bool,
+    pub rdb_filter_keys: bool,
+    pub version: Option<String>,
+}
+
+impl Session {
+    pub fn new(handle: Arc<ClientHandle>, authenticated: bool) -> Self {
+        handle.authenticated.store(authenticated, Relaxed);
+        Self {
+            handle,
+            db: 0,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            proto: 2,
+            multi: None,
+            watches: None,
+            subs: None,
+            last_write_offset: 0,
+            replconf: None,
+            is_master_link: false,
+            close_after_reply: false,
+        }
+    }
+
+    pub fn set_authenticated(&mut self, yes: bool) {
+        self.authenticated = yes;
+        self.handle.authenticated.store(yes, Relaxed);
+    }
+
+    pub fn select(&mut self, db: usize) {
+        self.db = db;
+        self.handle.db.store(db as u32, Relaxed);
+    }
+
+    pub fn is_subscribed(&self) -> bool {
+        self.subs.as_ref().is_some_and(|s| !s.is_empty())
+    }
+
+    /// Begins to watch; the caller has locked the key's shard through `watch` itself.
+    pub fn watch_flag(&mut self) -> WatchFlag {
+        let make = || Box::new(Watches { flag: Arc::new(AtomicBool::new(false)), keys: Vec::new() });
+        self.watches.get_or_insert_with(make).flag.clone()
+    }
+
+    /// UNWATCH, EXEC, DISCARD, a disconnect.
+    pub fn unwatch(&mut self, engine: &Engine) {
+        let Some(watches) = self.watches.take() else { return };
+        for (db, key, _) in &watches.keys {
+            let hash = Key::new(key).hash;
+            engine.ks.lock(engine.ks.shard_of(hash)).unwatch(*db, key, &watches.flag);
+        }
+        self.handle.watching.store(0, Relaxed);
+    }
+
+    /// Ends MULTI without executing.
+    pub fn discard(&mut self, engine: &Engine) {
+        self.multi = None;
+        self.handle.set(flag::MULTI, false);
+        self.handle.multi_len.store(-1, Relaxed);
+        self.handle.multi_bytes.store(0, Relaxed);
+        self.unwatch(engine);
+    }
+
+    /// The connection is gone: nothing of it may stay behind in shared places.
+    pub fn close(&mut self, engine: &Engine) {
+        self.discard(engine);
+        engine.pubsub.unsubscribe_all(self);
+        engine.monitors.remove(self.handle.id);
+        engine.clients.remove(self.handle.id);
+    }
+}

@@ -1,0 +1,46 @@
+//! What this node is at the moment: master or replica, loading or not. Plain atomics that any thread reads.
+//!
+//! Who changes them: `repl` the role and the link, `persist` loading and save results, `server` shutdown.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+#[derive(Default)]
+pub struct State {
+    /// This node replicates another.
+    pub replica: AtomicBool,
+    /// The link to the master is up and in step.
+    pub link_up: AtomicBool,
+    /// A data set is being loaded; most commands are refused.
+    pub loading: AtomicBool,
+    /// A data set is being loaded beside the one that is served.
+    pub async_loading: AtomicBool,
+    /// The last BGSAVE failed.
+    pub save_failed: AtomicBool,
+    /// Replicas whose last ACK is recent enough for `min-replicas-max-lag`.
+    pub good_replicas: AtomicU32,
+    pub shutting_down: AtomicBool,
+    /// DEBUG SET-ACTIVE-EXPIRE 0.
+    pub active_expire_off: AtomicBool,
+    /// Writes are refused while a coordinated failover hands over.
+    pub failover_in_progress: AtomicBool,
+    /// Changes since the last successful save.
+    pub dirty: AtomicU64,
+    pub last_save_s: AtomicI64,
+    pub started_ms: AtomicI64,
+    /// Bytes and percent of a load in progress, for INFO.
+    pub loading_total_bytes: AtomicU64,
+    pub loading_loaded_bytes: AtomicU64,
+    pub loading_start_s: AtomicI64,
+    /// The next snapshot's epoch.
+    pub snapshot_epoch: AtomicU32,
+}
+
+impl State {
+    pub fn is_replica(&self) -> bool {
+        self.replica.load(Relaxed)
+    }
+
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Relaxed)
+    }
+}

@@ -1,0 +1,494 @@
+//! What a data command sees: the databases, through the locks its unit holds.
+//!
+//! Every change of a key passes here, so that expiry, watches, events, the running snapshot and the counters are each
+//! looked after in one place. Knows no command, no connection and no log.
+
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+
+use super::entry::Entry;
+use super::event::EventClass;
+use super::key::Key;
+use super::shard::{Garbage, Keyspace, Shard, ShardId, WatchFlag};
+use super::unit::{ExpirePolicy, Gone, Touch, Unit};
+use super::value::{Type, ValueRef};
+use crate::base::Error;
+use crate::ds::dict::Slot;
+
+/// What an overwrite does with the expiry that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepTtl {
+    Keep,
+    Replace(Option<i64>),
+}
+
+/// The shard locks of one unit.
+enum Locks<'a> {
+    One(ShardId, MutexGuard<'a, Shard>),
+    /// In ascending order.
+    Some(SmallVec<[(ShardId, MutexGuard<'a, Shard>); 8]>),
+    /// The unit runs alone: locks are taken when first needed, in any order, as nobody else holds two.
+    Alone(Vec<Option<MutexGuard<'a, Shard>>>),
+}
+
+pub struct Data<'a> {
+    ks: &'a Keyspace,
+    locks: Locks<'a>,
+    pub unit: &'a mut Unit,
+    /// The selected database.
+    pub db: usize,
+}
+
+impl<'a> Data<'a> {
+    /// For a unit whose only key has this hash.
+    #[inline]
+    pub fn lock_one(ks: &'a Keyspace, hash: u64, db: usize, unit: &'a mut Unit) -> Self {
+        let id = ks.shard_of(hash);
+        Self { ks, locks: Locks::One(id, ks.lock(id)), unit, db }
+    }
+
+    /// For a unit with these keys' hashes.
+    pub fn lock_many(ks: &'a Keyspace, hashes: impl Iterator<Item = u64>, db: usize, unit: &'a mut Unit) -> Self {
+        let mut ids: SmallVec<[ShardId; 16]> = hashes.map(|h| ks.shard_of(h)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Self { ks, locks: Locks::Some(ids.into_iter().map(|id| (id, ks.lock(id))).collect()), unit, db }
+    }
+
+    /// For a unit that runs alone: the caller holds every gate.
+    pub fn lock_alone(ks: &'a Keyspace, db: usize, unit: &'a mut Unit) -> Self {
+        Self { ks, locks: Locks::Alone((0..ks.shards()).map(|_| None).collect()), unit, db }
+    }
+
+    pub fn databases(&self) -> usize {
+        self.ks.databases()
+    }
+
+    #[inline]
+    fn shard(&mut self, hash: u64) -> &mut Shard {
+        let id = self.ks.shard_of(hash);
+        match &mut self.locks {
+            Locks::One(held, guard) => {
+                debug_assert_eq!(*held, id, "a unit touched a key it did not declare");
+                guard
+            }
+            Locks::Some(guards) => {
+                let at = guards.binary_search_by_key(&id, |(held, _)| *held);
+                &mut guards[at.expect("a unit touched a key it did not declare")].1
+            }
+            Locks::Alone(guards) => guards[id.0 as usize].get_or_insert_with(|| self.ks.lock(id)),
+        }
+    }
+
+    fn each_shard(&mut self, mut f: impl FnMut(&mut Shard, &mut Unit)) {
+        for i in 0..self.ks.shards() {
+            match &mut self.locks {
+                Locks::Alone(guards) => {
+                    f(guards[i as usize].get_or_insert_with(|| self.ks.lock(ShardId(i))), self.unit);
+                }
+                Locks::One(..) | Locks::Some(_) => debug_assert!(false, "the unit does not run alone"),
+            }
+        }
+    }
+
+    // ---- looking ----
+
+    /// Whether the key is there but its time is over, and what the policy makes of it.
+    #[inline]
+    fn is_over(&self, expire_ms: Option<i64>) -> bool {
+        match expire_ms {
+            Some(at) => at < self.unit.now_ms && self.unit.policy != ExpirePolicy::Ignore,
+            None => false,
+        }
+    }
+
+    /// Deletes the key if its time is over (on a master). True if it counts as absent.
+    #[inline]
+    fn expired(&mut self, key: Key<'_>) -> bool {
+        let db = self.db;
+        let at = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes).and_then(Entry::expire_ms);
+        if !self.is_over(at) {
+            return false;
+        }
+        self.expire_now(key);
+        true
+    }
+
+    #[cold]
+    fn expire_now(&mut self, key: Key<'_>) {
+        if self.unit.policy != ExpirePolicy::Delete {
+            return;
+        }
+        if let Some(entry) = self.take(key) {
+            self.discard(entry);
+            let db = self.db;
+            self.unit.expired += 1;
+            self.unit.gone.push(Gone { db, key: key.bytes.into() });
+            self.unit.event(EventClass::EXPIRED, "expired", db, key.bytes);
+        }
+    }
+
+    /// The entry of a key, as a read sees it: counts as an access, a hit or a miss.
+    #[inline]
+    pub fn get(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let found = self.look(key);
+        match found {
+            true => self.unit.hits += 1,
+            false => {
+                self.unit.misses += 1;
+                let db = self.db;
+                self.unit.event(EventClass::KEY_MISS, "keymiss", db, key.bytes);
+                return None;
+            }
+        }
+        self.touch(key)
+    }
+
+    /// As [`Data::get`] for a write's first look: counts as an access, but neither as hit nor as miss.
+    pub fn find(&mut self, key: Key<'_>) -> Option<&Entry> {
+        if !self.look(key) {
+            return None;
+        }
+        self.touch(key)
+    }
+
+    /// The entry of a key without counting as an access (OBJECT, DEBUG, TTL).
+    pub fn peek(&mut self, key: Key<'_>) -> Option<&Entry> {
+        if !self.look(key) {
+            return None;
+        }
+        let db = self.db;
+        self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes)
+    }
+
+    /// As [`Data::get`], but leaves no trace in the entry: EXISTS, TTL and TYPE are no use of the value.
+    pub fn get_quietly(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let touch = std::mem::replace(&mut self.unit.touch, Touch::No);
+        let found = self.get(key).is_some();
+        self.unit.touch = touch;
+        let db = self.db;
+        if found { self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes) } else { None }
+    }
+
+    /// Whether the key is there with its time over (WATCH asks).
+    pub fn is_expired(&mut self, key: Key<'_>) -> bool {
+        let db = self.db;
+        let at = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes).and_then(Entry::expire_ms);
+        at.is_some_and(|at| at < self.unit.now_ms)
+    }
+
+    pub fn exists(&mut self, key: Key<'_>) -> bool {
+        self.look(key)
+    }
+
+    #[inline]
+    fn look(&mut self, key: Key<'_>) -> bool {
+        let db = self.db;
+        match self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes) {
+            None => false,
+            Some(e) => match e.expire_ms() {
+                None => true,
+                Some(_) => !self.expired(key),
+            },
+        }
+    }
+
+    #[inline]
+    fn touch(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let (db, unit) = (self.db, &*self.unit);
+        let id = self.ks.shard_of(key.hash);
+        let shard: &Shard = match &self.locks {
+            Locks::One(_, guard) => guard,
+            Locks::Some(guards) => &guards.iter().find(|(held, _)| *held == id)?.1,
+            Locks::Alone(guards) => guards[id.0 as usize].as_ref()?,
+        };
+        let entry = shard.dbs[db].dict.get(key.hash, key.bytes)?;
+        let old = entry.access();
+        let new = unit.touched(old);
+        if new != old {
+            entry.set_access(new);
+        }
+        Some(entry)
+    }
+
+    /// The value of a string key, as a read sees it.
+    #[inline]
+    pub fn get_str(&mut self, key: Key<'_>) -> Result<Option<ValueRef<'_>>, Error> {
+        match self.get(key).map(Entry::value) {
+            Some(v) if v.kind() != Type::String => Err(Error::WrongType),
+            v => Ok(v),
+        }
+    }
+
+    // ---- changing one key ----
+
+    /// Records that a key changed: watchers, listeners and the change counter learn of it. Called by whoever changed
+    /// it, once per change and with the event's stock name.
+    #[inline]
+    pub fn changed(&mut self, key: Key<'_>, class: EventClass, event: &'static str) {
+        let db = self.db;
+        self.shard(key.hash).signal(db, key.bytes);
+        self.unit.dirty += 1;
+        self.unit.event(class, event, db, key.bytes);
+    }
+
+    /// Writes a string over whatever was there. True if the key was there.
+    #[inline]
+    pub fn set_string(&mut self, key: Key<'_>, value: &[u8], own: Option<&Bytes>, ttl: KeepTtl) -> bool {
+        // On a replica a stale entry stays, and is overwritten below.
+        self.expired(key);
+        let db = self.db;
+        let fresh = self.unit.fresh_access();
+        let unit_touch = self.unit.touch;
+        let now_clock = self.unit.lru_clock();
+        let shard = self.shard(key.hash);
+        shard.before_write(db, key.hash);
+        let d = &mut shard.dbs[db];
+        match d.dict.find_slot(key.hash, key.bytes) {
+            Slot::Found(mut slot) => {
+                let entry: &mut Entry = &mut slot;
+                let old = entry.expire_ms();
+                let new = match ttl {
+                    KeepTtl::Keep => old,
+                    KeepTtl::Replace(at) => at,
+                };
+                match own {
+                    Some(own) => entry.set_string_bytes(own, new),
+                    None => entry.set_string(value, new),
+                }
+                if unit_touch == Touch::Lru && entry.access() != now_clock {
+                    entry.set_access(now_clock);
+                }
+                drop(slot);
+                d.expiring = d.expiring + usize::from(new.is_some()) - usize::from(old.is_some());
+                if let Some(at) = new {
+                    d.dict.note_deadline(key.hash, at);
+                }
+                true
+            }
+            Slot::Vacant(slot) => {
+                let at = match ttl {
+                    KeepTtl::Keep => None,
+                    KeepTtl::Replace(at) => at,
+                };
+                let entry = match own {
+                    Some(own) => Entry::string_bytes(key.bytes, own, at),
+                    None => Entry::string(key.bytes, value, at),
+                };
+                entry.set_access(fresh);
+                slot.insert(entry);
+                d.expiring += usize::from(at.is_some());
+                if let Some(at) = at {
+                    d.dict.note_deadline(key.hash, at);
+                }
+                shard.after_insert(db, key.hash);
+                self.unit.event(EventClass::NEW, "new", db, key.bytes);
+                false
+            }
+        }
+    }
+
+    /// Changes the entry of a key that is there. The expiry must stay as it is: see [`Data::set_expire`].
+    pub fn update<R>(&mut self, key: Key<'_>, f: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let db = self.db;
+        let shard = self.shard(key.hash);
+        shard.before_write(db, key.hash);
+        match shard.dbs[db].dict.find_slot(key.hash, key.bytes) {
+            Slot::Found(mut slot) => Some(f(&mut slot)),
+            Slot::Vacant(_) => None,
+        }
+    }
+
+    /// Puts an entry under its own key, over whatever was there.
+    pub fn put(&mut self, key: Key<'_>, entry: Entry) {
+        debug_assert_eq!(entry.key(), key.bytes);
+        if let Some(old) = self.take(key) {
+            self.discard(old);
+        }
+        let db = self.db;
+        let at = entry.expire_ms();
+        let shard = self.shard(key.hash);
+        shard.before_write(db, key.hash);
+        let d = &mut shard.dbs[db];
+        d.dict.insert(key.hash, entry);
+        d.expiring += usize::from(at.is_some());
+        if let Some(at) = at {
+            d.dict.note_deadline(key.hash, at);
+        }
+        shard.after_insert(db, key.hash);
+        self.unit.event(EventClass::NEW, "new", db, key.bytes);
+    }
+
+    /// Takes an entry out, expired or not. The caller tells of the change.
+    pub fn take(&mut self, key: Key<'_>) -> Option<Entry> {
+        let db = self.db;
+        let shard = self.shard(key.hash);
+        shard.before_write(db, key.hash);
+        let d = &mut shard.dbs[db];
+        let entry = d.dict.remove(key.hash, key.bytes)?;
+        d.expiring -= usize::from(entry.expire_ms().is_some());
+        shard.signal(db, key.bytes);
+        Some(entry)
+    }
+
+    /// Deletes a key and tells of it. True if it was there.
+    pub fn delete(&mut self, key: Key<'_>) -> bool {
+        if self.expired(key) {
+            return false;
+        }
+        let Some(entry) = self.take(key) else { return false };
+        self.discard(entry);
+        self.changed(key, EventClass::GENERIC, "del");
+        true
+    }
+
+    /// Gives an entry's memory back: a small one at once, a large one off the worker.
+    fn discard(&mut self, entry: Entry) {
+        match entry.value() {
+            ValueRef::Int(_) | ValueRef::Str(_) => drop(entry),
+            ValueRef::Large(_) => self.unit.garbage.push(Garbage::Entry(entry)),
+        }
+    }
+
+    /// Sets or removes the expiry of a key that is there.
+    pub fn set_expire(&mut self, key: Key<'_>, at: Option<i64>) {
+        let db = self.db;
+        let shard = self.shard(key.hash);
+        shard.before_write(db, key.hash);
+        let d = &mut shard.dbs[db];
+        if let Slot::Found(mut slot) = d.dict.find_slot(key.hash, key.bytes) {
+            let entry: &mut Entry = &mut slot;
+            let old = entry.expire_ms();
+            entry.set_expire_ms(at);
+            drop(slot);
+            d.expiring = d.expiring + usize::from(at.is_some()) - usize::from(old.is_some());
+            if let Some(at) = at {
+                d.dict.note_deadline(key.hash, at);
+            }
+        }
+    }
+
+    // ---- watching ----
+
+    pub fn watch(&mut self, key: Key<'_>, flag: &WatchFlag) {
+        let db = self.db;
+        self.expired(key);
+        self.shard(key.hash).watch(db, key.bytes, flag);
+    }
+
+    // ---- whole databases: only for units that run alone ----
+
+    /// Keys in the selected database.
+    pub fn len(&mut self) -> usize {
+        let (db, mut n) = (self.db, 0);
+        self.each_shard(|shard, _| n += shard.dbs[db].dict.len());
+        n
+    }
+
+    pub fn is_empty(&mut self) -> bool {
+        self.len() == 0
+    }
+
+    /// Visits every live key of the selected database.
+    pub fn for_each(&mut self, mut f: impl FnMut(&Entry)) {
+        let db = self.db;
+        self.each_shard(|shard, unit| {
+            let over = |at: i64| at < unit.now_ms && unit.policy != ExpirePolicy::Ignore;
+            shard.dbs[db].dict.iter().filter(|e| !e.expire_ms().is_some_and(over)).for_each(&mut f);
+        });
+    }
+
+    /// Empties the selected database. Returns how many keys went.
+    pub fn flush(&mut self) -> usize {
+        let (db, bits, mut n) = (self.db, self.ks.shard_bits(), 0);
+        self.each_shard(|shard, unit| {
+            n += shard.dbs[db].dict.len();
+            let dict = &shard.dbs[db].dict;
+            shard.signal_db(db, |key| dict.get(crate::base::hash::hash(key), key).is_some());
+            unit.garbage.extend(shard.take_db(db, bits).map(Garbage::Dict));
+        });
+        self.unit.dirty += n as u64;
+        n
+    }
+
+    /// Exchanges two databases.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
+        self.each_shard(|shard, _| {
+            for db in [a, b] {
+                let has = |db: usize, key: &[u8]| shard.dbs[db].dict.get(crate::base::hash::hash(key), key).is_some();
+                shard.signal_db(db, |key| has(a, key) || has(b, key));
+            }
+            shard.dbs.swap(a, b);
+        });
+        self.unit.dirty += 1;
+    }
+}
+
+/// A step through one database in hash order, for SCAN: locks one shard at a time, so it needs no unit.
+pub struct ScanStep {
+    /// Where to go on; 0: all was seen.
+    pub cursor: u64,
+}
+
+impl Keyspace {
+    /// Bits of a SCAN cursor that say the position inside a shard.
+    const SCAN_BITS: u32 = 48;
+
+    /// Visits at least `count` entries from `cursor` on, if there are that many. Cursors are hash prefixes: growth does
+    /// not disturb them. `f` may not touch the keyspace.
+    pub fn scan(&self, db: usize, cursor: u64, count: usize, mut f: impl FnMut(&Entry)) -> ScanStep {
+        // The shard's number is above the position, so a cursor stays below 2^62 and is 0 only at the beginning.
+        let mut id = (cursor >> Self::SCAN_BITS) as u32;
+        let mut at = cursor & ((1 << Self::SCAN_BITS) - 1);
+        let mut left = count.max(1);
+        while id < self.shards() {
+            let shard = self.lock(ShardId(id));
+            let dict = &shard.dbs[db].dict;
+            loop {
+                if dict.is_empty() {
+                    break;
+                }
+                let mut seen = 0;
+                at = dict.scan(at, left, |e| {
+                    seen += 1;
+                    f(e);
+                });
+                left = left.saturating_sub(seen);
+                if at == 0 || left == 0 {
+                    break;
+                }
+            }
+            if at == 0 {
+                id += 1;
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        let cursor = if id >= self.shards() { 0 } else { u64::from(id) << Self::SCAN_BITS | at };
+        ScanStep { cursor }
+    }
+
+    /// A key chosen at random from one database, near to uniformly; `None` if it is empty.
+    pub fn random_key(&self, db: usize) -> Option<(Vec<u8>, Option<i64>)> {
+        let sizes: Vec<usize> = (0..self.shards()).map(|i| self.lock(ShardId(i)).dbs[db].dict.len()).collect();
+        let total: usize = sizes.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        let mut at = crate::base::rand::below(total as u64) as usize;
+        for (i, n) in sizes.into_iter().enumerate() {
+            if at < n {
+                let shard = self.lock(ShardId(i as u32));
+                let entry = shard.dbs[db].dict.random(crate::base::rand::u64());
+                return entry.map(|e| (e.key().to_vec(), e.expire_ms()));
+            }
+            at -= n;
+        }
+        None
+    }
+}

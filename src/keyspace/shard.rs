@@ -1,0 +1,295 @@
+//! Shards: where the entries lie, who watches them, and what a running snapshot needs of them.
+//!
+//! A shard is one mutex around its part of every database. Whoever holds two takes them in ascending order. Knows no
+//! command; the snapshot's format is its sink's business.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use super::entry::Entry;
+use crate::base::hash;
+use crate::ds::dict::Dict;
+
+/// Index of a shard: the top bits of a key's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShardId(pub u32);
+
+/// Something large whose memory is given back later, off the worker.
+#[derive(Debug)]
+pub enum Garbage {
+    Entry(Entry),
+    Dict(Dict<Entry>),
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entry({:?})", String::from_utf8_lossy(self.key()))
+    }
+}
+
+/// Receives what a running snapshot must keep of a segment before a write changes it.
+pub trait PreImage: Send + Sync {
+    /// `db` is the database's number at the instant of the cut.
+    fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>);
+}
+
+/// A snapshot in progress, as one shard sees it.
+struct ShardSnapshot {
+    epoch: u32,
+    sink: Arc<dyn PreImage>,
+    /// Dictionaries that FLUSHDB took away before they were saved.
+    detached: Vec<(u32, Dict<Entry>)>,
+}
+
+/// One shard's part of one database.
+pub struct Db {
+    pub(super) dict: Dict<Entry>,
+    /// Entries that have an expiry.
+    pub(super) expiring: usize,
+    /// Where the active expiry cycle goes on.
+    pub(super) expire_cursor: u64,
+    /// This database's number when the running snapshot was cut (SWAPDB moves it).
+    snapshot_db: u32,
+    /// The walker has saved every segment before this position; `None`: all of them.
+    snapshot_cursor: Option<u64>,
+}
+
+/// Set to true when a watched key changes; the session looks at EXEC.
+pub type WatchFlag = Arc<AtomicBool>;
+
+#[derive(Default)]
+pub(super) struct Watched {
+    keys: HashMap<(u32, Box<[u8]>), SmallVec<[WatchFlag; 2]>>,
+}
+
+pub struct Shard {
+    pub(super) dbs: Box<[Db]>,
+    pub(super) watched: Watched,
+    snapshot: Option<ShardSnapshot>,
+}
+
+pub struct Keyspace {
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    bits: u32,
+    databases: usize,
+}
+
+impl Keyspace {
+    /// `shards` is rounded up to a power of two.
+    pub fn new(shards: usize, databases: usize) -> Self {
+        let shards = shards.next_power_of_two().max(2);
+        let bits = shards.trailing_zeros();
+        let make = || CachePadded::new(Mutex::new(Shard::new(databases, bits)));
+        Self { shards: (0..shards).map(|_| make()).collect(), bits, databases }
+    }
+
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    pub fn shards(&self) -> u32 {
+        self.shards.len() as u32
+    }
+
+    #[inline]
+    pub fn shard_of(&self, hash: u64) -> ShardId {
+        ShardId((hash >> (64 - self.bits)) as u32)
+    }
+
+    /// Bits of a hash that chose the shard.
+    pub fn shard_bits(&self) -> u32 {
+        self.bits
+    }
+
+    pub fn lock(&self, id: ShardId) -> MutexGuard<'_, Shard> {
+        self.shards[id.0 as usize].lock()
+    }
+
+    /// Asks the processor for the bucket of a key.
+    #[inline]
+    pub fn prefetch_bucket(&self, db: usize, hash: u64) {
+        self.lock(self.shard_of(hash)).dbs[db].dict.prefetch(hash);
+    }
+
+    /// Asks the processor for the entries a key's bucket points to; the bucket itself should have come by now.
+    #[inline]
+    pub fn prefetch_entry(&self, db: usize, hash: u64) {
+        self.lock(self.shard_of(hash)).dbs[db].dict.prefetch_entry(hash);
+    }
+
+    /// Keys in one database, and how many of them expire. Shards are counted one after the other.
+    pub fn count(&self, db: usize) -> (usize, usize) {
+        (0..self.shards()).fold((0, 0), |(keys, expiring), i| {
+            let shard = self.lock(ShardId(i));
+            (keys + shard.dbs[db].dict.len(), expiring + shard.dbs[db].expiring)
+        })
+    }
+
+    /// Opens a snapshot at this instant. The caller holds every gate, so that no unit is half done.
+    pub fn begin_snapshot(&self, epoch: u32, sink: &Arc<dyn PreImage>) {
+        for i in 0..self.shards() {
+            let mut shard = self.lock(ShardId(i));
+            for (n, db) in shard.dbs.iter_mut().enumerate() {
+                db.snapshot_db = n as u32;
+                db.snapshot_cursor = Some(0);
+            }
+            shard.snapshot = Some(ShardSnapshot { epoch, sink: sink.clone(), detached: Vec::new() });
+        }
+    }
+
+    /// Saves about `entries` more entries of one shard; false once the shard is wholly saved. The shard is locked
+    /// only meanwhile.
+    pub fn snapshot_step(&self, id: ShardId, entries: usize) -> bool {
+        self.lock(id).snapshot_step(entries)
+    }
+
+    /// Ends a snapshot that will not be finished.
+    pub fn abort_snapshot(&self) {
+        for i in 0..self.shards() {
+            self.lock(ShardId(i)).snapshot = None;
+        }
+    }
+}
+
+impl Shard {
+    fn new(databases: usize, bits: u32) -> Self {
+        let db = || Db { dict: new_dict(bits), expiring: 0, expire_cursor: 0, snapshot_db: 0, snapshot_cursor: None };
+        Self { dbs: (0..databases).map(|_| db()).collect(), watched: Watched::default(), snapshot: None }
+    }
+
+    /// To be called before the segment of `hash` changes: a running snapshot keeps what it held.
+    #[inline]
+    pub(super) fn before_write(&mut self, db: usize, hash: u64) {
+        if self.snapshot.is_some() {
+            self.keep_pre_image(db, hash);
+        }
+    }
+
+    #[cold]
+    fn keep_pre_image(&mut self, db: usize, hash: u64) {
+        let Some(snapshot) = &self.snapshot else { return };
+        let db = &mut self.dbs[db];
+        if db.dict.is_empty() || db.dict.segment_version(hash) == snapshot.epoch {
+            return;
+        }
+        snapshot.sink.save(db.snapshot_db, &mut db.dict.segment_entries(hash));
+        db.dict.set_segment_version(hash, snapshot.epoch);
+    }
+
+    /// To be called after an insertion: what a running snapshot must not see is marked as seen.
+    #[inline]
+    pub(super) fn after_insert(&mut self, db: usize, hash: u64) {
+        if let Some(snapshot) = &self.snapshot {
+            self.dbs[db].dict.set_segment_version(hash, snapshot.epoch);
+        }
+    }
+
+    fn snapshot_step(&mut self, entries: usize) -> bool {
+        let Some(snapshot) = &mut self.snapshot else { return false };
+        let mut left = entries;
+        for db in &mut self.dbs {
+            while let Some(at) = db.snapshot_cursor {
+                if left == 0 {
+                    return true;
+                }
+                let (next, seen) =
+                    save_segment(&mut db.dict, at, snapshot.epoch, db.snapshot_db, snapshot.sink.as_ref());
+                left = left.saturating_sub(seen);
+                db.snapshot_cursor = next;
+            }
+        }
+        for (db, mut dict) in std::mem::take(&mut snapshot.detached) {
+            // Nobody else can reach these: saved in one go, they are freed at once.
+            let mut at = Some(0);
+            while let Some(cursor) = at {
+                at = save_segment(&mut dict, cursor, snapshot.epoch, db, snapshot.sink.as_ref()).0;
+            }
+        }
+        self.snapshot = None;
+        false
+    }
+
+    /// Takes a whole database away; what a running snapshot has not saved of it stays with the snapshot.
+    pub(super) fn take_db(&mut self, db: usize, bits: u32) -> Option<Dict<Entry>> {
+        let d = &mut self.dbs[db];
+        if d.dict.is_empty() {
+            return None;
+        }
+        let old = std::mem::replace(&mut d.dict, new_dict(bits));
+        d.expiring = 0;
+        d.expire_cursor = 0;
+        match &mut self.snapshot {
+            Some(snapshot) if d.snapshot_cursor.take().is_some() => {
+                snapshot.detached.push((d.snapshot_db, old));
+                None
+            }
+            _ => Some(old),
+        }
+    }
+
+    /// Watches a key until the flag is dropped by [`Shard::unwatch`].
+    pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        let flags = self.watched.keys.entry((db as u32, key.into())).or_default();
+        if !flags.iter().any(|f| Arc::ptr_eq(f, flag)) {
+            flags.push(flag.clone());
+        }
+    }
+
+    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        let id = (db as u32, Box::from(key));
+        if let Some(flags) = self.watched.keys.get_mut(&id) {
+            flags.retain(|f| !Arc::ptr_eq(f, flag));
+            if flags.is_empty() {
+                self.watched.keys.remove(&id);
+            }
+        }
+    }
+
+    /// A key changed: whoever watches it learns so.
+    #[inline]
+    pub(super) fn signal(&self, db: usize, key: &[u8]) {
+        if !self.watched.keys.is_empty() {
+            self.watched.signal(db, key);
+        }
+    }
+
+    /// A whole database changes (FLUSHDB, SWAPDB): watchers of keys for which `touched` holds learn so.
+    pub(super) fn signal_db(&self, db: usize, touched: impl Fn(&[u8]) -> bool) {
+        for ((d, key), flags) in &self.watched.keys {
+            if *d == db as u32 && touched(key) {
+                flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+impl Watched {
+    #[cold]
+    fn signal(&self, db: usize, key: &[u8]) {
+        if let Some(flags) = self.keys.get(&(db as u32, Box::from(key))) {
+            // Relaxed: the shard's mutex orders the flag with the watcher's EXEC, which locks the same shard.
+            flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
+        }
+    }
+}
+
+/// Saves the segment at `at` unless it was saved; gives the next position and about how much work it was.
+fn save_segment(dict: &mut Dict<Entry>, at: u64, epoch: u32, db: u32, sink: &dyn PreImage) -> (Option<u64>, usize) {
+    let Some((version, next)) = dict.segment_at(at) else { return (None, 1) };
+    if version == epoch {
+        return (next, 1);
+    }
+    let mut seen = 0;
+    sink.save(db, &mut dict.entries_at(at).inspect(|_| seen += 1));
+    dict.set_version_at(at, epoch);
+    (next, seen + 1)
+}
+
+pub(super) fn new_dict(bits: u32) -> Dict<Entry> {
+    Dict::new(bits as u8, hash::hash)
+}

@@ -1,0 +1,59 @@
+//! From a command line to a serving process, and back to an end.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::commands::table;
+use super::cron;
+use super::listen::Listeners;
+use super::workers::Workers;
+use crate::base::{clock, log, version};
+use crate::config::{Config, LoadOptions};
+use crate::exec::engine::Engine;
+
+/// Runs the server with the arguments behind the program's name, until it ends.
+pub fn run(args: Vec<OsString>) -> ExitCode {
+    let options = LoadOptions { sentinel: false, check_paths: true };
+    let config = match Config::load(&args, &mut std::io::stdin(), options) {
+        Ok(config) => config,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(config) {
+        Ok(code) => code,
+        Err(reason) => {
+            error!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config) -> Result<ExitCode, String> {
+    let settings = config.snapshot();
+    log::init(log::Level::Notice);
+    let workers = settings.io_threads.clamp(1, 128) as usize;
+    let engine = Engine::new(config, table(), workers);
+    engine.state.started_ms.store(clock::now_ms(), std::sync::atomic::Ordering::Relaxed);
+    let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("main").enable_all().build();
+    let main = main.map_err(|e| e.to_string())?;
+    let workers = Arc::new(Workers::start(workers).map_err(|e| e.to_string())?);
+    info!("Server initialized");
+    let listeners = Listeners::new(engine.clone(), workers, main.handle().clone());
+    listeners.open_tcp(&settings)?;
+    listeners.open_unix(&settings)?;
+    cron::start(engine.clone()).map_err(|e| e.to_string())?;
+    log::set_role('M');
+    info!("Ready to accept connections tcp");
+    let _ = version::PANDO;
+    main.block_on(async {
+        let _ = tokio::signal::ctrl_c().await;
+    });
+    listeners.close();
+    main.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}

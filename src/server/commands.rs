@@ -1,0 +1,31 @@
+//! The command table: every family's rows and handlers, put together once.
+
+use crate::cmd;
+use crate::exec::call::{Handler, SessionCommand};
+use crate::exec::{client_cmd, connection, help, monitor, pubsub_cmd, transaction};
+use crate::spec::{Row, Table};
+
+/// Commands that only hold subcommands.
+const CONTAINERS: &[&Row] = &[&client_cmd::CLIENT, &pubsub_cmd::PUBSUB_CONTAINER, &cmd::generic::OBJECT];
+
+const SESSION_COMMANDS: &[&[SessionCommand]] = &[
+    client_cmd::COMMANDS,
+    connection::COMMANDS,
+    monitor::COMMANDS,
+    pubsub_cmd::COMMANDS,
+    transaction::COMMANDS,
+    super::keyspace_cmd::COMMANDS,
+    HELPS,
+];
+
+/// HELP of the containers whose subcommands are data commands.
+const HELPS: &[SessionCommand] = &[SessionCommand { row: &cmd::generic::OBJECT_HELP, run: help::help }];
+
+/// All commands of the server.
+pub fn table() -> Table<Handler> {
+    let containers = CONTAINERS.iter().map(|row| (*row, Handler::Container));
+    let data = cmd::commands().map(|c| (c.row, Handler::Data(c.run)));
+    let session = SESSION_COMMANDS.iter().copied().flatten().map(|c| (c.row, Handler::Session(c.run)));
+    let exec = [(&transaction::EXEC, Handler::Exec)];
+    Table::new(containers.chain(data).chain(session).chain(exec))
+}

@@ -1,0 +1,356 @@
+//! One connection: bytes in, requests to the runner, replies out.
+//!
+//! The socket is read and written in one loop, so that a client that sends without reading is served as far as its
+//! output limit allows, and never deadlocks. Knows no command.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::base::clock;
+use crate::exec::batch::{BATCH_MAX, Next, Runner, Source};
+use crate::exec::call::{Completion, Socket, Takeover, Wait};
+use crate::exec::client::{Unblock, flag};
+use crate::exec::engine::Engine;
+use crate::exec::gate::WorkerId;
+use crate::exec::session::Session;
+use crate::resp::{Batch, Input, Limits, Reply};
+
+/// What woke the connection.
+enum Woken {
+    /// So many bytes were read; 0: the peer closed.
+    Read(usize),
+    /// Everything was sent.
+    Sent,
+    /// Somebody posted, killed or unblocked.
+    News,
+    /// What a blocked command waited for.
+    Done(Completion),
+    Failed,
+}
+
+/// What the connection waits for besides its socket.
+enum Waiting {
+    /// Nothing: requests are executed as they come.
+    No,
+    /// A blocked command.
+    Command(Wait),
+    /// CLIENT PAUSE; the command is executed again then.
+    Pause(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// Unread input of a blocked client is kept, but not without end.
+const BLOCKED_INPUT_MAX: usize = 1 << 20;
+
+pub struct Conn<S> {
+    engine: Arc<Engine>,
+    worker: WorkerId,
+    socket: S,
+    session: Session,
+    input: Input,
+    batch: Batch,
+    /// The batch's first request that was not executed.
+    at: usize,
+    out: Reply,
+    closing: bool,
+    soft_limit_since_ms: Option<i64>,
+}
+
+impl<S: Socket + 'static> Conn<S> {
+    pub fn new(engine: Arc<Engine>, worker: WorkerId, socket: S, session: Session) -> Self {
+        let settings = engine.settings();
+        let limits = Limits {
+            max_bulk_bytes: settings.proto_max_bulk_len as usize,
+            max_query_buffer_bytes: settings.client_query_buffer_limit as usize,
+            authenticated: session.authenticated,
+            ..Limits::default()
+        };
+        Self {
+            engine,
+            worker,
+            socket,
+            session,
+            input: Input::new(limits),
+            batch: Batch::default(),
+            at: 0,
+            out: Reply::new(2),
+            closing: false,
+            soft_limit_since_ms: None,
+        }
+    }
+
+    /// Serves until the end.
+    pub async fn run(mut self) {
+        let takeover = self.serve().await;
+        if let Some(takeover) = takeover {
+            let executed = self.batch.len();
+            debug_assert_eq!(self.at, executed, "a replica does not pipeline behind PSYNC");
+            self.input.consume(&mut self.batch, executed);
+            let rest = self.input.into_rest();
+            self.session.discard(&self.engine);
+            takeover(Box::new(self.socket), self.session, rest).await;
+            return;
+        }
+        self.session.close(&self.engine);
+        let _ = self.socket.shutdown().await;
+    }
+
+    async fn serve(&mut self) -> Option<Takeover> {
+        let mut waiting = Waiting::No;
+        loop {
+            let woken = std::future::poll_fn(|cx| self.poll(cx, &mut waiting)).await;
+            match woken {
+                Woken::Failed | Woken::Read(0) => return None,
+                Woken::Sent if self.closing => return None,
+                Woken::Sent => continue,
+                Woken::News => {
+                    if self.session.handle.is_killed() {
+                        return None;
+                    }
+                    self.collect_mail();
+                    if self.over_output_limit() {
+                        return None;
+                    }
+                    if let Some(how) = self.session.handle.take_unblock()
+                        && let Waiting::Command(_) = waiting
+                    {
+                        waiting = Waiting::No;
+                        self.unblocked(how);
+                    } else {
+                        continue;
+                    }
+                }
+                Woken::Done(completion) => {
+                    completion(&mut self.session, &mut self.out);
+                    self.end_block();
+                    waiting = Waiting::No;
+                }
+                Woken::Read(n) => {
+                    self.engine.stats.network(self.worker.0, n, 0);
+                    self.session.handle.net_in_bytes.fetch_add(n as u64, Relaxed);
+                    match waiting {
+                        Waiting::No => {}
+                        Waiting::Command(_) | Waiting::Pause(_) => continue,
+                    }
+                }
+            }
+            match self.execute() {
+                Next::More => {}
+                Next::Close => self.closing = true,
+                Next::Wait(wait) => {
+                    self.session.handle.set(flag::BLOCKED, true);
+                    waiting = Waiting::Command(wait);
+                }
+                Next::Paused { writes } => {
+                    self.session.handle.set(flag::BLOCKED, true);
+                    let engine = self.engine.clone();
+                    let over = async move { engine.pause.over(writes).await };
+                    waiting = Waiting::Pause(Box::pin(over));
+                }
+                Next::Takeover(t) => {
+                    if self.flush().await.is_err() {
+                        return None;
+                    }
+                    return Some(t);
+                }
+            }
+            self.collect_mail();
+            if self.over_output_limit() {
+                return None;
+            }
+            if self.closing && self.out.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// Moves what can be moved, and tells what happened.
+    fn poll(&mut self, cx: &mut Context<'_>, waiting: &mut Waiting) -> Poll<Woken> {
+        if !self.out.is_empty() {
+            match self.poll_send(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Woken::Failed),
+                Poll::Ready(Ok(())) => {
+                    if self.closing {
+                        return Poll::Ready(Woken::Sent);
+                    }
+                }
+                Poll::Pending => {}
+            }
+        }
+        // Registered before looking, so that nothing posted in between is missed.
+        self.session.handle.register(cx.waker());
+        if self.session.handle.has_news() {
+            return Poll::Ready(Woken::News);
+        }
+        match waiting {
+            Waiting::No => {}
+            Waiting::Command(wait) => {
+                if let Poll::Ready(done) = wait.as_mut().poll(cx) {
+                    return Poll::Ready(Woken::Done(done));
+                }
+            }
+            Waiting::Pause(over) => {
+                if over.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Woken::Done(Box::new(|_, _| {})));
+                }
+            }
+        }
+        let may_read = match waiting {
+            Waiting::No => !self.closing,
+            // A blocked client is still read, to learn that it left.
+            Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
+        };
+        if !may_read {
+            return Poll::Pending;
+        }
+        let read = pin!(self.socket.read_buf(self.input.spare()));
+        match read.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(n)) => Poll::Ready(Woken::Read(n)),
+            Poll::Ready(Err(_)) => Poll::Ready(Woken::Failed),
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sent = 0;
+        let result = loop {
+            if self.out.is_empty() {
+                break Poll::Ready(Ok(()));
+            }
+            let polled = match self.out.as_slice() {
+                Some(all) => Pin::new(&mut self.socket).poll_write(cx, all),
+                None => {
+                    let mut slices = [io::IoSlice::new(&[]); 16];
+                    let n = self.out.io_slices(&mut slices);
+                    Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..n])
+                }
+            };
+            match polled {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    sent += n;
+                    self.out.advance(n);
+                }
+                Poll::Ready(Err(e)) => break Poll::Ready(Err(e)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if sent != 0 {
+            self.engine.stats.network(self.worker.0, 0, sent);
+            self.session.handle.net_out_bytes.fetch_add(sent as u64, Relaxed);
+        }
+        self.session.handle.out_bytes.store(self.out.len(), Relaxed);
+        result
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_send(cx)).await
+    }
+
+    /// Executes what was received, as far as it goes.
+    fn execute(&mut self) -> Next {
+        let engine = self.engine.clone();
+        let mut runner = Runner::new(&engine, self.worker, Source::Client);
+        self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
+        loop {
+            if self.at >= self.batch.len() {
+                self.input.consume(&mut self.batch, self.at);
+                self.at = 0;
+                self.input.set_authenticated(self.session.authenticated);
+                if let Err(e) = self.input.next_batch(&mut self.batch, BATCH_MAX) {
+                    tracing::debug!("Protocol error ({e}) from client: {}", self.session.handle.addr);
+                    if let Some(reply) = e.reply() {
+                        engine.stats.error(&reply);
+                        self.out.error(&reply);
+                    }
+                    return Next::Close;
+                }
+                if self.batch.is_empty() {
+                    self.session.handle.query_bytes.store(self.input.buffered_bytes(), Relaxed);
+                    return Next::More;
+                }
+            }
+            let prepared =
+                runner.prepare(self.session.db, (self.at..self.batch.len()).map(|i| self.batch.argv(&self.input, i)));
+            for p in prepared {
+                let argv = self.batch.argv(&self.input, self.at);
+                let raw = self.batch.raw(&self.input, self.at);
+                match runner.run(&mut self.session, p, argv, raw, &mut self.out) {
+                    Next::More => self.at += 1,
+                    // The same request again, later.
+                    paused @ Next::Paused { .. } => return paused,
+                    other => {
+                        self.at += 1;
+                        return other;
+                    }
+                }
+            }
+            engine.log.notify_readers();
+        }
+    }
+
+    fn collect_mail(&mut self) {
+        if let Some(mail) = self.session.handle.mail() {
+            self.out.raw(&mail);
+        }
+    }
+
+    fn unblocked(&mut self, how: Unblock) {
+        match how {
+            Unblock::Timeout => self.out.null_array(),
+            Unblock::Error => {
+                self.out.error_line("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            }
+        }
+        self.end_block();
+    }
+
+    fn end_block(&mut self) {
+        self.session.handle.set(flag::BLOCKED, false);
+        self.session.handle.last_active_ms.store(clock::now_ms(), Relaxed);
+    }
+
+    /// Whether `client-output-buffer-limit` ends this connection.
+    fn over_output_limit(&mut self) -> bool {
+        let size = self.out.len();
+        self.session.handle.out_bytes.store(size, Relaxed);
+        if size < 16 << 10 {
+            self.soft_limit_since_ms = None;
+            return false;
+        }
+        let settings = self.engine.settings();
+        let class = if self.session.is_subscribed() {
+            &settings.client_output_buffer_limit.pubsub
+        } else {
+            &settings.client_output_buffer_limit.normal
+        };
+        let over_hard = class.hard_bytes != 0 && size as u64 >= class.hard_bytes;
+        let over_soft = class.soft_bytes != 0 && size as u64 >= class.soft_bytes;
+        let now = clock::now_ms();
+        let soft_for_ms = match (over_soft, self.soft_limit_since_ms) {
+            (false, _) => {
+                self.soft_limit_since_ms = None;
+                -1
+            }
+            (true, None) => {
+                self.soft_limit_since_ms = Some(now);
+                0
+            }
+            (true, Some(since)) => now - since,
+        };
+        if over_hard || soft_for_ms > class.soft_seconds as i64 * 1000 {
+            self.engine.stats.counters.output_limit_disconnections.fetch_add(1, Relaxed);
+            tracing::error!(
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                crate::exec::describe::line(&self.engine, &self.session.handle)
+            );
+            return true;
+        }
+        false
+    }
+}

@@ -1,0 +1,40 @@
+//! What happens by itself, `hz` times a second: statistics, expiry, idle clients.
+//!
+//! Runs on a thread of its own and passes the outsiders' gate, so that no worker waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::base::clock;
+use crate::exec::client::flag;
+use crate::exec::engine::Engine;
+
+/// Starts the cron thread; it ends when the process does.
+pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("cron".into()).spawn(move || {
+        loop {
+            let settings = engine.settings();
+            let hz = settings.hz.clamp(1, 500) as u64;
+            std::thread::sleep(Duration::from_micros(1_000_000 / hz));
+            engine.stats.sample(clock::now_ms());
+            drop_idle_clients(&engine, settings.timeout);
+        }
+    })?;
+    Ok(())
+}
+
+/// Ends connections that said nothing for `timeout_s`; replicas, masters, subscribers and waiting ones may be silent.
+fn drop_idle_clients(engine: &Engine, timeout_s: i64) {
+    if timeout_s == 0 {
+        return;
+    }
+    let quiet = flag::REPLICA | flag::MASTER | flag::BLOCKED | flag::PUBSUB;
+    let now = clock::now_ms();
+    for c in engine.clients.list() {
+        if c.flags.load(Relaxed) & quiet == 0 && now - c.last_active_ms.load(Relaxed) > timeout_s * 1000 {
+            tracing::debug!("Closing idle client");
+            c.kill();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Commands that look at the keyspace as a whole without holding it still: DBSIZE, RANDOMKEY, SCAN.
+
+use crate::base::{Error, glob, number};
+use crate::exec::call::{Call, Flow, SessionCommand};
+use crate::keyspace::Type;
+use crate::spec::prelude::*;
+
+pub const DBSIZE: Row = Row {
+    name: "dbsize",
+    arity: 1,
+    flags: READONLY.or(FAST),
+    cats: KEYSPACE,
+    tips: &["request_policy:all_shards", "response_policy:agg_sum"],
+    complexity: "O(1)",
+    summary: "Counts the keys of the database.",
+    ..Row::EMPTY
+};
+
+pub const RANDOMKEY: Row = Row {
+    name: "randomkey",
+    arity: 1,
+    flags: READONLY.or(ARBITRARY_KEYS).or(EXCLUSIVE),
+    cats: KEYSPACE,
+    tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
+    group: Group::Generic,
+    complexity: "O(1)",
+    summary: "Picks a key of the database at random.",
+    ..Row::EMPTY
+};
+
+pub const SCAN: Row = Row {
+    name: "scan",
+    arity: -2,
+    syntax: "cursor:integer [pattern:pattern=MATCH] [count:integer=COUNT] [type=TYPE@6.0.0]",
+    flags: READONLY.or(ARBITRARY_KEYS),
+    cats: KEYSPACE,
+    tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],
+    since: "2.8.0",
+    group: Group::Generic,
+    complexity: "O(1) a call, O(N) for a whole walk, N being the number of keys",
+    summary: "Walks through the keys of the database a few at a time.",
+    ..Row::EMPTY
+};
+
+pub const COMMANDS: &[SessionCommand] = &[
+    SessionCommand { row: &DBSIZE, run: dbsize },
+    SessionCommand { row: &RANDOMKEY, run: randomkey },
+    SessionCommand { row: &SCAN, run: scan },
+];
+
+fn dbsize(call: &mut Call<'_>) -> Result<Flow, Error> {
+    call.out.int(call.engine.ks.count(call.session.db).0 as i64);
+    Ok(Flow::Done)
+}
+
+/// On a replica, or where nearly all keys are expired, an expired key may be all there is: stock gives up as well.
+const TRIES: usize = 100;
+
+fn randomkey(call: &mut Call<'_>) -> Result<Flow, Error> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        match call.engine.ks.random_key(call.session.db) {
+            None => break,
+            Some((key, expire_ms)) => {
+                let live = expire_ms.is_none_or(|at| at >= call.now_ms);
+                last = Some(key);
+                if live {
+                    break;
+                }
+            }
+        }
+    }
+    match last {
+        Some(key) => call.out.bulk(&key),
+        None => call.out.null(),
+    }
+    Ok(Flow::Done)
+}
+
+fn scan(call: &mut Call<'_>) -> Result<Flow, Error> {
+    let mut a = call.args();
+    let cursor = number::parse_u64(a.next()?).ok_or(Error::InvalidCursor)?;
+    let (mut pattern, mut count, mut kind) = (None, 10, None);
+    while !a.is_at_end() {
+        if a.option("COUNT") {
+            count = a.next_i64()?;
+            if count < 1 {
+                return Err(Error::Syntax);
+            }
+        } else if a.option("MATCH") {
+            pattern = Some(a.next()?).filter(|p| *p != b"*");
+        } else if a.option("TYPE") {
+            kind = Some(a.next()?);
+        } else {
+            return Err(Error::Syntax);
+        }
+    }
+    // An unknown type is no error: nothing is of it.
+    let wanted = kind.map(|k| Type::ALL.into_iter().find(|t| k.eq_ignore_ascii_case(t.name().as_bytes())));
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    let step = call.engine.ks.scan(call.session.db, cursor, count as usize, |e| {
+        let live = e.expire_ms().is_none_or(|at| at >= call.now_ms);
+        let fits = wanted.is_none_or(|t| t == Some(e.value().kind()));
+        if live && fits && pattern.is_none_or(|p| glob::matches(p, e.key(), false)) {
+            keys.push(e.key().to_vec());
+        }
+    });
+    call.out.array(2);
+    call.out.bulk(itoa::Buffer::new().format(step.cursor).as_bytes());
+    call.out.array(keys.len());
+    keys.iter().for_each(|k| call.out.bulk(k));
+    Ok(Flow::Done)
+}
