@@ -1,0 +1,205 @@
+//! The dictionary against `std`'s map of boxed keys: a million keys, visited in an order no cache foresees.
+//!
+//! `cargo bench --bench dict`; for numbers while working, `cargo bench --profile bench-fast --bench dict`.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use pando::base::hash::hash;
+use pando::ds::dict::{Dict, Keyed, Slot, Thin, ThinOwned};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const KEYS: u64 = 1_000_000;
+const BATCH: usize = 64;
+
+/// A key and eight bytes of value in one allocation, like a small entry of the keyspace.
+#[repr(transparent)]
+struct Item(Thin);
+
+// SAFETY: transparent over `Thin`, and reaches its memory through `as_ptr` only.
+unsafe impl ThinOwned for Item {}
+
+impl Item {
+    fn new(key: &[u8], value: u64) -> Self {
+        // SAFETY: 16 bytes of header and the key fit the layout.
+        unsafe {
+            let p = alloc(Self::layout(key.len()));
+            p.cast::<u64>().write(value);
+            p.add(8).cast::<u64>().write(key.len() as u64);
+            p.add(16).copy_from_nonoverlapping(key.as_ptr(), key.len());
+            Self(Thin::new(NonNull::new(p).expect("memory")))
+        }
+    }
+
+    fn layout(key_len: usize) -> Layout {
+        Layout::from_size_align(16 + key_len, 8).expect("small")
+    }
+
+    fn value(&self) -> u64 {
+        // SAFETY: the header is initialised.
+        unsafe { self.0.as_ptr().cast::<u64>().read() }
+    }
+}
+
+impl Keyed for Item {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        // SAFETY: the header says how long the key is.
+        unsafe {
+            let p = self.0.as_ptr();
+            std::slice::from_raw_parts(p.add(16), p.add(8).cast::<u64>().read() as usize)
+        }
+    }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        // SAFETY: this is the layout it was allocated with, and this its owner.
+        unsafe { dealloc(self.0.as_ptr(), Self::layout(self.key().len())) };
+    }
+}
+
+fn key(n: u64) -> [u8; 16] {
+    let mut k = *b"key:000000000000";
+    let mut n = n;
+    for c in k[4..].iter_mut().rev() {
+        *c += (n % 10) as u8;
+        n /= 10;
+    }
+    k
+}
+
+/// Numbers below KEYS in an order without pattern.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % KEYS
+}
+
+fn filled() -> Dict<Item> {
+    let mut dict = Dict::new(0, hash);
+    for n in 0..KEYS {
+        let k = key(n);
+        dict.insert(hash(&k), Item::new(&k, n));
+    }
+    dict
+}
+
+fn one_million(c: &mut Criterion) {
+    let mut g = c.benchmark_group("1M keys");
+    g.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+
+    let dict = filled();
+    println!("{:.2} bytes of buckets and directory a key", dict.memory_bytes() as f64 / KEYS as f64);
+    let map: HashMap<Box<[u8]>, u64> = (0..KEYS).map(|n| (Box::from(&key(n)[..]), n)).collect();
+
+    let mut state = 1;
+    let mut keys =
+        || -> Vec<(u64, [u8; 16])> { (0..BATCH).map(|_| key(next(&mut state))).map(|k| (hash(&k), k)).collect() };
+    g.throughput(Throughput::Elements(BATCH as u64));
+    g.bench_function("get, 64 prefetched", |b| {
+        b.iter_batched_ref(
+            &mut keys,
+            |keys| {
+                keys.iter().for_each(|(h, _)| dict.prefetch(*h));
+                keys.iter().for_each(|(h, _)| dict.prefetch_entry(*h));
+                keys.iter().map(|(h, k)| dict.get(*h, k).map_or(0, Item::value)).fold(0, u64::wrapping_add)
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    g.bench_function("get, 64 not prefetched", |b| {
+        b.iter_batched_ref(
+            &mut keys,
+            |keys| keys.iter().map(|(h, k)| dict.get(*h, k).map_or(0, Item::value)).fold(0, u64::wrapping_add),
+            BatchSize::SmallInput,
+        );
+    });
+    // The same 64 keys again and again: what the instructions cost without the misses.
+    let hot = keys();
+    g.bench_function("get, 64 in cache", |b| {
+        b.iter(|| hot.iter().map(|(h, k)| dict.get(*h, k).map_or(0, Item::value)).fold(0, u64::wrapping_add));
+    });
+    g.bench_function("get, 64 in cache, hashing included", |b| {
+        b.iter(|| hot.iter().map(|(_, k)| dict.get(hash(k), k).map_or(0, Item::value)).fold(0, u64::wrapping_add));
+    });
+    g.bench_function("std: get, 64 not prefetched", |b| {
+        b.iter_batched_ref(
+            &mut keys,
+            |keys| keys.iter().map(|(_, k)| map.get(&k[..]).copied().unwrap_or(0)).fold(0, u64::wrapping_add),
+            BatchSize::SmallInput,
+        );
+    });
+    g.bench_function("std: get, 64 in cache", |b| {
+        b.iter(|| hot.iter().map(|(_, k)| map.get(&k[..]).copied().unwrap_or(0)).fold(0, u64::wrapping_add));
+    });
+    g.finish();
+}
+
+fn building(c: &mut Criterion) {
+    let mut g = c.benchmark_group("building");
+    g.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
+    g.throughput(Throughput::Elements(KEYS));
+    // The items are made beforehand, so that the dictionary alone is measured.
+    g.bench_function("insert 1M, items ready", |b| {
+        b.iter_batched(
+            || (0..KEYS).map(|n| (hash(&key(n)), Item::new(&key(n), n))).collect::<Vec<_>>(),
+            |items| {
+                let mut dict = Dict::new(0, hash);
+                items.into_iter().for_each(|(h, item)| dict.insert(h, item));
+                dict
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    g.bench_function("find or insert 1M, items made", |b| {
+        b.iter_with_large_drop(|| {
+            let mut dict = Dict::new(0, hash);
+            for n in 0..KEYS {
+                let k = key(n);
+                match dict.find_slot(hash(&k), &k) {
+                    Slot::Vacant(slot) => slot.insert(Item::new(&k, n)),
+                    Slot::Found(_) => unreachable!("keys differ"),
+                }
+            }
+            dict
+        });
+    });
+    g.bench_function("std: find or insert 1M, boxes made", |b| {
+        b.iter_with_large_drop(|| {
+            let mut map: HashMap<Box<[u8]>, u64> = HashMap::new();
+            for n in 0..KEYS {
+                let k = key(n);
+                *map.entry(Box::from(&k[..])).or_default() = n;
+            }
+            map
+        });
+    });
+    g.finish();
+
+    let mut g = c.benchmark_group("churn");
+    g.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+    let mut dict = filled();
+    let mut state = 7;
+    g.bench_function("remove and insert", |b| {
+        b.iter(|| {
+            let k = key(next(&mut state));
+            let h = hash(&k);
+            let item = dict.remove(h, &k).expect("every key is there");
+            dict.insert(h, item);
+        });
+    });
+    g.bench_function("random", |b| b.iter(|| black_box(dict.random(next(&mut state)).map(Item::value))));
+    g.bench_function("scan 10", |b| {
+        b.iter(|| dict.scan(next(&mut state) << 28, 10, |item| drop(black_box(item.value()))))
+    });
+    g.finish();
+}
+
+criterion_group!(benches, one_million, building);
+criterion_main!(benches);
