@@ -258,9 +258,11 @@ impl Grove {
                 self.screen.say(&format!("{} {verdict}", plan.label));
                 continue;
             }
-            self.clean = false;
-            self.screen.say(&format!("{} ({}) ended by itself: {}", plan.label, plan.file.display(), ending(status)));
-            let words = self.children[at].last_words();
+            self.clean &= status.success() && self.phase != Phase::Starting;
+            // A client may have sent SHUTDOWN: that is nobody's failure.
+            let how = if status.success() { "was shut down" } else { "ended by itself" };
+            self.screen.say(&format!("{} ({}) {how}: {}", plan.label, plan.file.display(), ending(status)));
+            let words = if status.success() { Vec::new() } else { self.children[at].last_words() };
             if !words.is_empty() {
                 self.screen.say("its last words:");
             }
