@@ -196,7 +196,7 @@ fn building(c: &mut Criterion) {
     });
     g.bench_function("random", |b| b.iter(|| black_box(dict.random(next(&mut state)).map(Item::value))));
     g.bench_function("scan 10", |b| {
-        b.iter(|| dict.scan(next(&mut state) << 28, 10, |item| drop(black_box(item.value()))))
+        b.iter(|| dict.scan(next(&mut state) << 28, 10, |item| _ = black_box(item.value())))
     });
     g.finish();
 }

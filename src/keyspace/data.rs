@@ -246,8 +246,8 @@ impl<'a> Data<'a> {
         shard.before_write(db, key.hash);
         let d = &mut shard.dbs[db];
         match d.dict.find_slot(key.hash, key.bytes) {
-            Slot::Found(mut slot) => {
-                let entry: &mut Entry = &mut slot;
+            Slot::Found(slot) => {
+                let mut entry = slot.edit();
                 let old = entry.expire_ms();
                 let new = match ttl {
                     KeepTtl::Keep => old,
@@ -260,7 +260,7 @@ impl<'a> Data<'a> {
                 if unit_touch == Touch::Lru && entry.access() != now_clock {
                     entry.set_access(now_clock);
                 }
-                drop(slot);
+                drop(entry);
                 d.expiring = d.expiring + usize::from(new.is_some()) - usize::from(old.is_some());
                 if let Some(at) = new {
                     d.dict.note_deadline(key.hash, at);
@@ -295,7 +295,7 @@ impl<'a> Data<'a> {
         let shard = self.shard(key.hash);
         shard.before_write(db, key.hash);
         match shard.dbs[db].dict.find_slot(key.hash, key.bytes) {
-            Slot::Found(mut slot) => Some(f(&mut slot)),
+            Slot::Found(slot) => Some(f(&mut slot.edit())),
             Slot::Vacant(_) => None,
         }
     }
@@ -357,11 +357,11 @@ impl<'a> Data<'a> {
         let shard = self.shard(key.hash);
         shard.before_write(db, key.hash);
         let d = &mut shard.dbs[db];
-        if let Slot::Found(mut slot) = d.dict.find_slot(key.hash, key.bytes) {
-            let entry: &mut Entry = &mut slot;
+        if let Slot::Found(slot) = d.dict.find_slot(key.hash, key.bytes) {
+            let mut entry = slot.edit();
             let old = entry.expire_ms();
             entry.set_expire_ms(at);
-            drop(slot);
+            drop(entry);
             d.expiring = d.expiring + usize::from(at.is_some()) - usize::from(old.is_some());
             if let Some(at) = at {
                 d.dict.note_deadline(key.hash, at);

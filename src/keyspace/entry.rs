@@ -16,6 +16,7 @@ use std::ptr::NonNull;
 use bytes::Bytes;
 
 use super::value::{Object, ValueRef};
+use crate::ds::dict::{Keyed, Thin, ThinOwned};
 
 const HEADER: usize = 8;
 const KIND_INT: u8 = 0;
@@ -31,8 +32,11 @@ const EDITED: u8 = 4;
 pub const INLINE_MAX: usize = 8192;
 
 /// Owner of one entry.
-pub struct Entry(NonNull<u8>);
+#[repr(transparent)]
+pub struct Entry(Thin);
 
+// SAFETY: transparent over `Thin`, reaches its memory through `Thin::as_ptr` alone, and keeps its key.
+unsafe impl ThinOwned for Entry {}
 // SAFETY: an entry owns its allocation alone, and every value it can hold is itself Send + Sync.
 unsafe impl Send for Entry {}
 // SAFETY: as above; shared access only reads, but for the access field, which is an atomic byte-wise hint.
@@ -120,7 +124,7 @@ impl Entry {
                 Payload::Inline(v) => at.copy_from_nonoverlapping(v.as_ptr(), v.len()),
                 Payload::Object(o) => at.cast::<*mut Object>().write_unaligned(Box::into_raw(o)),
             }
-            Self(p)
+            Self(Thin::new(p))
         }
     }
 
@@ -389,22 +393,9 @@ impl Entry {
                 ValueRef::Large(b) => size_of::<Object>() + b.len(),
             }
     }
-
-    /// Gives the pointer up; [`Entry::from_raw`] takes it back.
-    pub fn into_raw(self) -> NonNull<u8> {
-        let p = self.0;
-        std::mem::forget(self);
-        p
-    }
-
-    /// # Safety
-    /// `p` comes from [`Entry::into_raw`], and nothing else owns it.
-    pub unsafe fn from_raw(p: NonNull<u8>) -> Self {
-        Self(p)
-    }
 }
 
-impl crate::ds::dict::Keyed for Entry {
+impl Keyed for Entry {
     fn key(&self) -> &[u8] {
         Entry::key(self)
     }

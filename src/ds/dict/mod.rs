@@ -52,7 +52,7 @@ mod tests;
 mod thin;
 mod walk;
 
-pub use slot::{Slot, SlotMut, VacantSlot};
+pub use slot::{FoundSlot, Slot, SlotMut, VacantSlot};
 pub use table::Dict;
 pub use thin::{Keyed, Thin, ThinOwned};
 pub use walk::{Iter, SegmentEntries, SegmentRef};

@@ -1,48 +1,65 @@
 //! What one search of a dictionary finds: an item to change, replace or remove, or the place for a new one.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use super::table::{Dict, Spot};
 use super::thin::{Thin, ThinOwned};
 
 /// The result of [`Dict::find_slot`].
+///
+/// Neither variant does anything when dropped, so that within a `match` the dictionary is free again as soon as the
+/// variant was used.
 pub enum Slot<'a, T: ThinOwned> {
-    Found(SlotMut<'a, T>),
+    Found(FoundSlot<'a, T>),
     Vacant(VacantSlot<'a, T>),
 }
 
-/// An item in its dictionary. Through it the item may be changed or another one, with the same key, put in its place.
-pub struct SlotMut<'a, T: ThinOwned> {
+/// An item in its dictionary, so far to be looked at.
+pub struct FoundSlot<'a, T: ThinOwned> {
     pub(super) dict: &'a mut Dict<T>,
     pub(super) position: u64,
     pub(super) spot: Spot,
     pub(super) item: *mut T,
-    /// What the item's upper bits must be. A change may write a pointer without them; they come back when the guard
-    /// goes. If it is leaked, the item can no longer be found, but nothing worse happens.
     pub(super) tag: u16,
 }
 
-impl<T: ThinOwned> SlotMut<'_, T> {
+impl<'a, T: ThinOwned> FoundSlot<'a, T> {
+    /// Opens the item for changes.
+    #[inline]
+    pub fn edit(self) -> SlotMut<'a, T> {
+        SlotMut { item: self.item, tag: self.tag, dict: PhantomData }
+    }
+
     /// Takes the item out.
     pub fn remove(self) -> T {
-        self.retag();
-        let mut this = std::mem::ManuallyDrop::new(self);
-        let (position, spot) = (this.position, this.spot);
-        this.dict.take(position, spot)
+        self.dict.take(self.position, self.spot)
     }
 
     /// Puts an item with the same key in this one's place, which it gives back.
-    pub fn replace(mut self, item: T) -> T {
+    pub fn replace(self, item: T) -> T {
         debug_assert_eq!(item.key(), self.key());
-        std::mem::replace(&mut self, item)
+        std::mem::replace(&mut self.edit(), item)
     }
+}
+
+impl<T: ThinOwned> Deref for FoundSlot<'_, T> {
+    type Target = T;
 
     #[inline]
-    fn retag(&self) {
-        let item = self.item.cast::<Thin>();
-        // SAFETY: the pointer leads to an item of `self.dict`, which is borrowed mutably; `T` is transparent over `Thin`.
-        unsafe { item.write(item.read().tagged(self.tag)) };
+    fn deref(&self) -> &T {
+        // SAFETY: the pointer leads to an item of `self.dict`, which is borrowed mutably.
+        unsafe { &*self.item }
     }
+}
+
+/// An item open for changes: its pointer may change too, its key not.
+pub struct SlotMut<'a, T: ThinOwned> {
+    item: *mut T,
+    /// What the item's upper bits must be. A change may write a pointer without them; they come back when the guard
+    /// goes. If it is leaked, the item can no longer be found, but nothing worse happens.
+    tag: u16,
+    dict: PhantomData<&'a mut Dict<T>>,
 }
 
 impl<T: ThinOwned> Deref for SlotMut<'_, T> {
@@ -50,7 +67,7 @@ impl<T: ThinOwned> Deref for SlotMut<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: as in `retag`.
+        // SAFETY: the pointer leads to an item of a dictionary that is borrowed mutably.
         unsafe { &*self.item }
     }
 }
@@ -58,7 +75,7 @@ impl<T: ThinOwned> Deref for SlotMut<'_, T> {
 impl<T: ThinOwned> DerefMut for SlotMut<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `retag`.
+        // SAFETY: the pointer leads to an item of a dictionary that is borrowed mutably.
         unsafe { &mut *self.item }
     }
 }
@@ -66,7 +83,9 @@ impl<T: ThinOwned> DerefMut for SlotMut<'_, T> {
 impl<T: ThinOwned> Drop for SlotMut<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.retag();
+        let item = self.item.cast::<Thin>();
+        // SAFETY: as above; `T` is transparent over `Thin`.
+        unsafe { item.write(item.read().tagged(self.tag)) };
     }
 }
 

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use super::bucket::{Bucket, LEFT, LISTED, RIGHT};
 use super::directory::Directory;
 use super::segment::{Segment, refresh_spilled};
-use super::slot::{Slot, SlotMut, VacantSlot};
+use super::slot::{FoundSlot, Slot, SlotMut, VacantSlot};
 use super::thin::{Thin, ThinOwned};
 
 /// A map from keys to items that hold their keys, in order of hash. An empty one allocates nothing.
@@ -121,7 +121,7 @@ impl<T: ThinOwned> Dict<T> {
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<SlotMut<'_, T>> {
         match self.find_slot(hash, key) {
-            Slot::Found(slot) => Some(slot),
+            Slot::Found(slot) => Some(slot.edit()),
             Slot::Vacant(_) => None,
         }
     }
@@ -140,7 +140,7 @@ impl<T: ThinOwned> Dict<T> {
         match self.find(segment, position, fingerprint(hash), key) {
             Some(spot) => {
                 let (item, tag) = self.item_mut_ptr(segment, spot);
-                Slot::Found(SlotMut { dict: self, position, spot, item, tag })
+                Slot::Found(FoundSlot { dict: self, position, spot, item, tag })
             }
             None => Slot::Vacant(VacantSlot { dict: self, hash }),
         }
@@ -169,7 +169,7 @@ impl<T: ThinOwned> Dict<T> {
     /// Puts an item in the place of the one with the same key, which it gives back.
     pub fn replace(&mut self, hash: u64, item: T) -> Option<T> {
         match self.find_slot(hash, item.key()) {
-            Slot::Found(mut slot) => Some(std::mem::replace(&mut *slot, item)),
+            Slot::Found(slot) => Some(slot.replace(item)),
             Slot::Vacant(slot) => {
                 slot.insert(item);
                 None

@@ -168,9 +168,9 @@ impl Pair {
     fn insert(&mut self, k: &[u8], v: u64) {
         let old = self.model.insert(k.to_vec(), v);
         match self.dict.find_slot((self.hash)(k), k) {
-            Slot::Found(mut slot) => {
+            Slot::Found(slot) => {
                 assert_eq!(Some(slot.value()), old);
-                slot.set(v);
+                slot.edit().set(v);
             }
             Slot::Vacant(slot) => {
                 assert_eq!(old, None);
@@ -205,7 +205,10 @@ impl Pair {
             Op::Remove(k) => self.remove(&key(k)),
             Op::RemoveSlot(k) => {
                 let k = key(k);
-                let old = self.dict.get_mut((self.hash)(&k), &k).map(SlotMut::remove);
+                let old = match self.dict.find_slot((self.hash)(&k), &k) {
+                    Slot::Found(slot) => Some(slot.remove()),
+                    Slot::Vacant(_) => None,
+                };
                 assert_eq!(old.map(|i| i.value()), self.model.remove(&k));
             }
             Op::Fill(from, n) => (from..from + n).for_each(|k| self.insert(&key(k), u64::from(k))),
