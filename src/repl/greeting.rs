@@ -1,0 +1,178 @@
+//! REPLCONF: what a connection tells of itself before it becomes a replica, and what a replica says afterwards.
+//!
+//! Parses and remembers; changes no replica's state, knows no connection.
+
+use crate::base::number::parse_i64;
+
+use super::id::ReplOffset;
+use super::note::printable;
+
+/// Longest `ip-address`, as in stock servers.
+const MAX_HOST: usize = 255;
+
+/// What a client that may become a replica has announced. Part of its session; the default until it says something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Greeting {
+    pub listening_port: u16,
+    pub announced_ip: Option<String>,
+    pub capa: Capa,
+    /// Wants the snapshot and no stream (`redis-cli --rdb`).
+    pub rdb_only: bool,
+    pub filter: Filter,
+}
+
+/// What a replica can take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capa {
+    /// A payload ended by a mark: diskless transfers.
+    pub eof: bool,
+    /// `+CONTINUE` with a new id.
+    pub psync2: bool,
+}
+
+impl Capa {
+    /// What both can take.
+    pub fn common(self, other: Self) -> Self {
+        Self { eof: self.eof && other.eof, psync2: self.psync2 && other.psync2 }
+    }
+
+    /// Whether this is able to do everything `other` is.
+    pub fn covers(self, other: Self) -> bool {
+        self.common(other) == other
+    }
+}
+
+/// What the snapshot should leave out (`rdb-filter-only`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub without_data: bool,
+    pub without_functions: bool,
+}
+
+impl Filter {
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What is to be answered, and done, after a REPLCONF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Ok,
+    /// A replica's acknowledgement; no answer.
+    Ack {
+        offset: ReplOffset,
+        on_disk: Option<ReplOffset>,
+    },
+    /// A master wants ours at once; no answer of another kind.
+    SendAck,
+    /// Nothing is said.
+    Silence,
+}
+
+impl Greeting {
+    /// `words` are those after REPLCONF. The error is a whole line without its dash.
+    pub fn replconf<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Result<Answer, String> {
+        let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
+        if words.is_empty() || words.len() % 2 == 1 {
+            return Err("ERR syntax error".into());
+        }
+        for (i, pair) in words.chunks_exact(2).enumerate() {
+            let &[option, value] = pair else { continue };
+            match option.to_ascii_lowercase().as_slice() {
+                b"listening-port" => {
+                    let port = parse_i64(value).ok_or("ERR value is not an integer or out of range")?;
+                    // Stock takes any number here and shows it; a port is all it can be of use as.
+                    self.listening_port = u16::try_from(port).unwrap_or(0);
+                }
+                b"ip-address" => {
+                    if value.len() > MAX_HOST {
+                        let len = value.len();
+                        return Err(format!(
+                            "ERR REPLCONF ip-address provided by replica instance is too long: {len} bytes"
+                        ));
+                    }
+                    self.announced_ip = Some(printable(value));
+                }
+                b"capa" => match value.to_ascii_lowercase().as_slice() {
+                    b"eof" => self.capa.eof = true,
+                    b"psync2" => self.capa.psync2 = true,
+                    // Later versions can do more; what we do not know we do not use.
+                    _ => {}
+                },
+                b"ack" => {
+                    let Some(offset) = parse_i64(value) else { return Ok(Answer::Silence) };
+                    let fack = match words.get(2 * i + 2..2 * i + 4) {
+                        Some(&[word, disk]) if word.eq_ignore_ascii_case(b"fack") => parse_i64(disk),
+                        _ => None,
+                    };
+                    return Ok(Answer::Ack { offset, on_disk: fack });
+                }
+                b"getack" => return Ok(Answer::SendAck),
+                b"rdb-only" => {
+                    self.rdb_only = match parse_i64(value) {
+                        Some(0) => false,
+                        Some(1) => true,
+                        Some(_) => return Err("ERR value is out of range".into()),
+                        None => return Err("ERR value is not an integer or out of range".into()),
+                    }
+                }
+                b"rdb-filter-only" => self.filter = filter(value)?,
+                _ => return Err(format!("ERR Unrecognized REPLCONF option: {}", printable(option))),
+            }
+        }
+        Ok(Answer::Ok)
+    }
+}
+
+fn filter(value: &[u8]) -> Result<Filter, String> {
+    let mut filter = Filter { without_data: true, without_functions: true };
+    for word in value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+        if !word.eq_ignore_ascii_case(b"functions") {
+            return Err(format!("ERR Unsupported rdb-filter-only option: {}", printable(word)));
+        }
+        filter.without_functions = false;
+    }
+    Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expect: Result<Answer, &str>) -> Greeting {
+        let mut greeting = Greeting::default();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(greeting.replconf(&words), expect.map_err(str::to_owned), "{line}");
+        greeting
+    }
+
+    #[test]
+    fn a_replica_announces_itself() {
+        let got = check("listening-port 6380 IP-ADDRESS 10.0.0.9 capa eof capa psync2 capa later", Ok(Answer::Ok));
+        assert_eq!((got.listening_port, got.announced_ip.as_deref()), (6380, Some("10.0.0.9")));
+        assert_eq!(got.capa, Capa { eof: true, psync2: true });
+        check("listening-port x", Err("ERR value is not an integer or out of range"));
+        check("listening-port", Err("ERR syntax error"));
+        check("colour red", Err("ERR Unrecognized REPLCONF option: colour"));
+        let long = format!("ip-address {}", "a".repeat(300));
+        check(&long, Err("ERR REPLCONF ip-address provided by replica instance is too long: 300 bytes"));
+    }
+
+    #[test]
+    fn acknowledgements_are_not_answered() {
+        check("ACK 17", Ok(Answer::Ack { offset: 17, on_disk: None }));
+        check("ack 17 fack 12", Ok(Answer::Ack { offset: 17, on_disk: Some(12) }));
+        check("ack much", Ok(Answer::Silence));
+        check("getack *", Ok(Answer::SendAck));
+    }
+
+    #[test]
+    fn a_snapshot_alone_can_be_asked_for_and_filtered() {
+        assert!(check("rdb-only 1", Ok(Answer::Ok)).rdb_only);
+        check("rdb-only 2", Err("ERR value is out of range"));
+        let got = check("rdb-filter-only functions", Ok(Answer::Ok));
+        assert_eq!(got.filter, Filter { without_data: true, without_functions: false });
+        check("rdb-filter-only keys", Err("ERR Unsupported rdb-filter-only option: keys"));
+    }
+}
