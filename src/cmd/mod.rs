@@ -1,5 +1,6 @@
 //! Floor 4: the data commands, a file a family. A handler sees data and arguments, never a connection.
 
+pub mod database;
 pub mod generic;
 pub mod string;
 
@@ -54,5 +55,5 @@ const fn command(row: &'static Row, run: DataFn) -> DataCommand {
 
 /// Every data command.
 pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
-    [string::COMMANDS, generic::COMMANDS].into_iter().flatten()
+    [database::COMMANDS, generic::COMMANDS, string::COMMANDS].into_iter().flatten()
 }

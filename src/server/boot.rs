@@ -11,7 +11,7 @@ use super::cron;
 use super::listen::Listeners;
 use super::workers::Workers;
 use crate::base::{clock, log, version};
-use crate::config::{Config, LoadOptions};
+use crate::config::{Config, LoadOptions, LogLevel, Settings};
 use crate::exec::engine::Engine;
 
 /// Runs the server with the arguments behind the program's name, until it ends.
@@ -33,11 +33,23 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// The level that `loglevel` names.
+pub fn log_level(settings: &Settings) -> log::Level {
+    match settings.loglevel {
+        LogLevel::Debug => log::Level::Debug,
+        LogLevel::Verbose => log::Level::Verbose,
+        LogLevel::Notice => log::Level::Notice,
+        LogLevel::Warning => log::Level::Warning,
+        LogLevel::Nothing => log::Level::Nothing,
+    }
+}
+
 fn serve(config: Config) -> Result<ExitCode, String> {
     let settings = config.snapshot();
-    log::init(log::Level::Notice);
+    log::init(log_level(&settings));
     let workers = settings.io_threads.clamp(1, 128) as usize;
     let engine = Engine::new(config, table(), workers);
+    super::config_cmd::register_hooks(&engine);
     engine.state.started_ms.store(clock::now_ms(), std::sync::atomic::Ordering::Relaxed);
     let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("main").enable_all().build();
     let main = main.map_err(|e| e.to_string())?;

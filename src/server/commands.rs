@@ -6,7 +6,8 @@ use crate::exec::{client_cmd, connection, help, monitor, pubsub_cmd, transaction
 use crate::spec::{Row, Table};
 
 /// Commands that only hold subcommands.
-const CONTAINERS: &[&Row] = &[&client_cmd::CLIENT, &pubsub_cmd::PUBSUB_CONTAINER, &cmd::generic::OBJECT];
+const CONTAINERS: &[&Row] =
+    &[&client_cmd::CLIENT, &pubsub_cmd::PUBSUB_CONTAINER, &cmd::generic::OBJECT, &super::config_cmd::CONFIG];
 
 const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     client_cmd::COMMANDS,
@@ -14,6 +15,7 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     monitor::COMMANDS,
     pubsub_cmd::COMMANDS,
     transaction::COMMANDS,
+    super::config_cmd::COMMANDS,
     super::keyspace_cmd::COMMANDS,
     HELPS,
 ];

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod commands;
+pub mod config_cmd;
 pub mod conn;
 pub mod cron;
 pub mod keyspace_cmd;
