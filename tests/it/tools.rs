@@ -13,7 +13,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Client, Kind, LIMIT, Port, Server, chain};
+use crate::harness::{Client, Kind, LIMIT, Port, Server, chain, wait_until};
 
 /// The program under test, whatever stands in the servers' place.
 const PANDO: &str = env!("CARGO_BIN_EXE_pando-server");
@@ -90,6 +90,17 @@ impl Up {
             }
             if self.heard.last().unwrap().contains(text) {
                 return self.heard[from..].to_vec();
+            }
+        }
+    }
+
+    /// Waits until each of these was heard since line `from`, in whatever order: all its words in one line.
+    fn until_each(&mut self, from: usize, lines: &[&[&str]]) {
+        let heard = |all: &[String], words: &[&str]| all.iter().any(|l| words.iter().all(|w| l.contains(w)));
+        while let Some(missing) = lines.iter().find(|words| !heard(&self.heard[from..], words)) {
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) => self.heard.push(line),
+                Err(e) => panic!("no line with {missing:?} ({e}); heard:\n{}", self.heard.join("\n")),
             }
         }
     }
@@ -188,7 +199,12 @@ fn up_brings_a_tree_up_draws_it_and_stops_it_leaves_first() {
     let mut root = Client::connect(a);
     root.check("set k v", "+OK");
     root.check("wait 2 0", ":2");
-    let json: Value = serde_json::from_str(&tree_text(&["--json", &d.to_string()])).unwrap();
+    // A stock master lets the stream flow only at its replica's next acknowledgement, up to a second later.
+    let mut json = Value::Null;
+    wait_until("the write reaches the leaf", || {
+        json = serde_json::from_str(&tree_text(&["--json", &d.to_string()])).unwrap();
+        json["trees"][0]["replicas"][0]["replicas"][0]["keys"] == 1
+    });
     let root = &json["trees"][0];
     assert_eq!(root["role"], "master");
     assert_eq!(root["keys"], 1);
@@ -219,22 +235,26 @@ fn up_tells_of_a_server_that_dies_and_keeps_its_place_in_the_drawing() {
     let [a, b, _, d] = ports;
     let mut up = Up::start(&four_files(dir.path(), ports));
     up.until("all links up");
+    let file = |port: u16| dir.path().join(format!("redis-{port}.conf")).display().to_string();
+    let from = up.heard.len();
     signal(pid_of(b), Signal::KILL);
-    up.until(&format!(
-        "{b} ({}) ended by itself: killed by signal 9",
-        dir.path().join(format!("redis-{b}.conf")).display()
-    ));
-    up.until("its last words:");
-    // The drawing with the dead one in its place, and its replica below it with the link down.
-    up.until(&format!("├─ 127.0.0.1:{b}"));
-    assert!(up.heard.last().unwrap().contains("unreachable"), "{}", up.heard.last().unwrap());
-    up.until(&format!("│  └─ 127.0.0.1:{d}"));
-    up.until("not in order");
+    up.until_each(
+        from,
+        &[
+            &[&format!("{b} ({}) ended by itself: killed by signal 9", file(b))],
+            &["its last words:"],
+            // The dead one in its place, and its replica below it.
+            &[&format!("├─ 127.0.0.1:{b}"), "unreachable"],
+            &[&format!("│  └─ 127.0.0.1:{d}"), "down"],
+            &["not in order"],
+        ],
+    );
     // From both sides of the gap `tree` finds the two parts.
     assert_eq!(shape(&tree_text(&["--json", &a.to_string(), &d.to_string()]), &ports), "1(3) + 2(4)");
     // One that a client shut down is told as that.
+    let from = up.heard.len();
     Client::connect(d).send(&["shutdown", "nosave"]);
-    up.until(&format!("{d} ({}) was shut down: exit status 0", dir.path().join(format!("redis-{d}.conf")).display()));
+    up.until_each(from, &[&[&format!("{d} ({}) was shut down: exit status 0", file(d))]]);
     up.interrupt();
     let (code, lines) = up.end();
     assert_eq!(code, 1, "a server died, so not all was clean");
