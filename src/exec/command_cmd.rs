@@ -3,6 +3,8 @@
 //! Shapes are those of Redis 7.2 in both protocols: flags, categories, tips and key specs are sets, documentation is
 //! maps. Knows no command but this one.
 
+use super::call::{Call, Flow, SessionCommand, SessionFn};
+use super::help::help;
 use crate::base::{Error, glob};
 use crate::resp::{Argv, Reply};
 use crate::spec::flags::Categories;
@@ -106,6 +108,62 @@ pub const COMMAND_LIST: Row = Row {
     summary: "Lists the names of the commands, all or those that pass a filter.",
     ..Row::EMPTY
 };
+
+const fn command(row: &'static Row, run: SessionFn) -> SessionCommand {
+    SessionCommand { row, run }
+}
+
+pub const COMMANDS: &[SessionCommand] = &[
+    command(&COMMAND, run_all),
+    command(&COMMAND_COUNT, run_count),
+    command(&COMMAND_DOCS, run_docs),
+    command(&COMMAND_GETKEYS, run_get_keys),
+    command(&COMMAND_GETKEYSANDFLAGS, run_get_keys_and_flags),
+    command(&COMMAND_HELP, help),
+    command(&COMMAND_INFO, run_info),
+    command(&COMMAND_LIST, run_list),
+];
+
+fn run_all(call: &mut Call<'_>) -> Result<Flow, Error> {
+    info_of_all(&call.engine.table, call.out);
+    Ok(Flow::Done)
+}
+
+fn run_count(call: &mut Call<'_>) -> Result<Flow, Error> {
+    call.out.int(call.engine.table.command_count() as i64);
+    Ok(Flow::Done)
+}
+
+fn run_info(call: &mut Call<'_>) -> Result<Flow, Error> {
+    match call.args().rest() {
+        names if names.is_empty() => info_of_all(&call.engine.table, call.out),
+        names => info_of(&call.engine.table, names, call.out),
+    }
+    Ok(Flow::Done)
+}
+
+fn run_docs(call: &mut Call<'_>) -> Result<Flow, Error> {
+    match call.args().rest() {
+        names if names.is_empty() => docs_of_all(&call.engine.table, call.out),
+        names => docs_of(&call.engine.table, names, call.out),
+    }
+    Ok(Flow::Done)
+}
+
+fn run_list(call: &mut Call<'_>) -> Result<Flow, Error> {
+    list(&call.engine.table, &mut call.args(), call.out)?;
+    Ok(Flow::Done)
+}
+
+fn run_get_keys(call: &mut Call<'_>) -> Result<Flow, Error> {
+    get_keys(&call.engine.table, call.args().rest(), false, call.out)?;
+    Ok(Flow::Done)
+}
+
+fn run_get_keys_and_flags(call: &mut Call<'_>) -> Result<Flow, Error> {
+    get_keys(&call.engine.table, call.args().rest(), true, call.out)?;
+    Ok(Flow::Done)
+}
 
 /// COMMAND, and COMMAND INFO without names.
 pub fn info_of_all<H>(table: &Table<H>, out: &mut Reply) {

@@ -2,7 +2,7 @@
 
 use crate::cmd;
 use crate::exec::call::{Handler, SessionCommand};
-use crate::exec::{client_cmd, connection, help, monitor, pubsub_cmd, transaction};
+use crate::exec::{client_cmd, command_cmd, connection, help, monitor, pubsub_cmd, transaction};
 use crate::spec::{Row, Table};
 
 /// Commands that only hold subcommands.
@@ -11,6 +11,7 @@ const CONTAINERS: &[&Row] =
 
 const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     client_cmd::COMMANDS,
+    command_cmd::COMMANDS,
     connection::COMMANDS,
     monitor::COMMANDS,
     pubsub_cmd::COMMANDS,
