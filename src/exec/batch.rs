@@ -20,7 +20,7 @@ use crate::config::{MaxmemoryPolicy, Settings};
 use crate::keyspace::unit::Touch;
 use crate::keyspace::{Data, ExpirePolicy, Key, Unit};
 use crate::resp::{Argv, Reply};
-use crate::spec::{Entry, KeyList, Row, flag as row_flag, keys};
+use crate::spec::{Entry, Flags, KeyList, Row, flag as row_flag, keys};
 
 /// Requests prepared at once: enough to hide the memory's latency, few enough to stay in the nearest cache.
 pub const BATCH_MAX: usize = 64;
@@ -75,8 +75,24 @@ pub struct Runner<'e> {
     gate: Option<Gate<'e>>,
     unit: Unit,
     forbidden: u32,
+    /// The role (see `State::role_epoch`) for which `forbidden` holds; for a master's stream, the one it belongs to.
+    role_epoch: u64,
+    passed: Passed,
+    /// The stream is no longer our master's: nothing more of it is carried out.
+    stale: bool,
     /// Clock of the last command's end, in `clock::ticks`.
     ticks: u64,
+}
+
+/// What of the master's stream is not in our own log yet. It is appended before the gate, behind which it was applied,
+/// is left: so a cut finds data and offset in step.
+#[derive(Default)]
+struct Passed {
+    bytes: Vec<u8>,
+    /// So much of it is applied; the rest is a transaction that still lacks its EXEC, or the request being carried out.
+    applied: usize,
+    /// The database selected behind that.
+    db: usize,
 }
 
 impl<'e> Runner<'e> {
@@ -89,9 +105,20 @@ impl<'e> Runner<'e> {
             gate: None,
             unit: Unit::default(),
             forbidden: 0,
+            role_epoch: engine.state.role_epoch(),
+            passed: Passed::default(),
+            stale: false,
             ticks: clock::ticks(),
         };
         me.refresh();
+        me
+    }
+
+    /// For the stream of the master that this node follows since `role_epoch`. Once the role changes nothing of it is
+    /// carried out any more.
+    pub fn of_master(engine: &'e Arc<Engine>, worker: WorkerId, role_epoch: u64) -> Self {
+        let mut me = Self::new(engine, worker, Source::Master);
+        me.role_epoch = role_epoch;
         me
     }
 
@@ -102,6 +129,9 @@ impl<'e> Runner<'e> {
         self.unit.notify_mask = s.notify_keyspace_events.0;
         self.unit.touch = touch_of(s);
         self.unit.policy_touch = self.unit.touch;
+        if self.source == Source::Client {
+            self.role_epoch = state.role_epoch();
+        }
         let replica = state.is_replica();
         self.unit.policy = match self.source {
             Source::Master => ExpirePolicy::Ignore,
@@ -194,6 +224,87 @@ impl<'e> Runner<'e> {
         out.error(e);
     }
 
+    /// Carries out one request of the master's stream; `wire`: all its bytes, to be passed on to our own log.
+    /// [`Next::Close`] once the stream is no longer our master's.
+    pub fn run_from_master(
+        &mut self,
+        session: &mut Session,
+        prepared: Prepared<'e>,
+        argv: Argv<'_>,
+        wire: &[u8],
+        out: &mut Reply,
+    ) -> Next {
+        self.passed.bytes.extend_from_slice(wire);
+        let next = self.run(session, prepared, argv, None, out);
+        if self.stale {
+            return Next::Close;
+        }
+        self.applied(session);
+        next
+    }
+
+    /// Bytes of the stream that ask nothing of the data: they are passed on, and that is all.
+    pub fn pass_on(&mut self, session: &Session, wire: &[u8]) {
+        self.passed.bytes.extend_from_slice(wire);
+        self.applied(session);
+    }
+
+    /// What was received up to here is carried out, unless it is the beginning of a transaction.
+    fn applied(&mut self, session: &Session) {
+        if session.multi.is_none() {
+            self.passed.applied = self.passed.bytes.len();
+        }
+        self.passed.db = session.db;
+    }
+
+    /// Leaves the gate. Gives the part of a transaction that was received, for the next runner of this stream.
+    pub fn end_of_stream(mut self) -> Vec<u8> {
+        self.leave_gate();
+        std::mem::take(&mut self.passed.bytes)
+    }
+
+    /// Goes on with a transaction whose beginning an earlier runner received.
+    pub fn resume_stream(&mut self, unfinished: Vec<u8>) {
+        self.passed.bytes = unfinished;
+    }
+
+    /// Appends what was applied. The caller holds a gate and knows the role to be the same.
+    fn append_passed(&mut self) {
+        let Passed { bytes, applied, db } = &mut self.passed;
+        if *applied == 0 {
+            return;
+        }
+        self.engine.log.with(|log| {
+            log.write(&bytes[..*applied]);
+            // Whoever goes on from here, a file's reader or we ourselves, must know it.
+            log.set_selected_db(*db as i32);
+        });
+        bytes.drain(..*applied);
+        *applied = 0;
+    }
+
+    /// Behind a gate: whether the command may run although the role may have changed since it was admitted.
+    #[inline]
+    fn still_admitted(&mut self, session: &Session, row: &Row, flags: Flags, out: &mut Reply) -> bool {
+        self.role_epoch == self.engine.state.role_epoch() || self.admitted_anew(session, row, flags, out)
+    }
+
+    #[cold]
+    fn admitted_anew(&mut self, session: &Session, row: &Row, flags: Flags, out: &mut Reply) -> bool {
+        if self.source == Source::Master {
+            self.stale = true;
+            return false;
+        }
+        self.refresh();
+        match self.check(session, row, flags) {
+            Ok(()) => true,
+            Err(e) => {
+                self.fail(&e, out);
+                false
+            }
+        }
+    }
+
     /// Whether the command may run now: the checks of a stock server, in its order.
     fn admit(&mut self, session: &mut Session, prepared: Prepared<'e>, argv: Argv<'_>) -> Result<Admitted<'e>, Error> {
         let command = match prepared.found {
@@ -203,7 +314,7 @@ impl<'e> Runner<'e> {
         command.check_arity(&argv)?;
         let row = command.row;
         if self.source == Source::Client && (self.forbidden != 0 || !session.authenticated || session.subs.is_some()) {
-            self.check(session, command)?;
+            self.check(session, row, flags_of(session, command))?;
         }
         if session.multi.is_some() && !row.flags.has(row_flag::NOT_QUEUED) {
             if row.flags.has(row_flag::NO_MULTI) {
@@ -213,11 +324,7 @@ impl<'e> Runner<'e> {
             return Ok(Admitted::Queued);
         }
         if self.source == Source::Client {
-            let mut flags = row.flags;
-            if let (Handler::Exec, Some(multi)) = (command.handler, &session.multi) {
-                flags = flags.or(multi.flags);
-            }
-            let writes = flags.has(row_flag::WRITE.or(row_flag::MAY_REPLICATE));
+            let writes = flags_of(session, command).has(row_flag::WRITE.or(row_flag::MAY_REPLICATE));
             if self.engine.pause.holds(self.unit.now_ms, writes) && !session.handle.has(flag::REPLICA) {
                 return Ok(Admitted::Paused { writes });
             }
@@ -226,11 +333,7 @@ impl<'e> Runner<'e> {
     }
 
     #[cold]
-    fn check(&self, session: &Session, command: &Command) -> Result<(), Error> {
-        let mut flags = command.row.flags;
-        if let (Handler::Exec, Some(multi)) = (command.handler, &session.multi) {
-            flags = flags.or(multi.flags);
-        }
+    fn check(&self, session: &Session, row: &Row, flags: Flags) -> Result<(), Error> {
         if !session.authenticated && !flags.has(row_flag::NO_AUTH) {
             return Err(Error::NoAuth);
         }
@@ -249,7 +352,7 @@ impl<'e> Runner<'e> {
             return Err(Error::ReadOnly);
         }
         if session.proto == 2 && session.is_subscribed() && !flags.has(row_flag::WHILE_SUBSCRIBED) {
-            return Err(Error::PubSubContext(command.row.name.to_owned()));
+            return Err(Error::PubSubContext(row.name.to_owned()));
         }
         if has(STALE) && !flags.has(row_flag::STALE) {
             return Err(Error::MasterDown);
@@ -298,15 +401,15 @@ impl<'e> Runner<'e> {
                 Next::More
             }
             Handler::Session(f) => {
-                self.gate = None;
+                self.leave_gate();
                 let next = self.run_session(session, row, f, argv, raw, out);
                 self.settings = self.engine.settings();
                 self.refresh();
                 next
             }
             Handler::Exec => {
-                self.gate = None;
-                self.exec(session, out);
+                self.leave_gate();
+                self.exec(session, row, out);
                 self.refresh();
                 Next::More
             }
@@ -341,6 +444,9 @@ impl<'e> Runner<'e> {
         let engine = self.engine;
         if self.gate.is_none() {
             self.gate = Some(engine.gates.pass(self.worker));
+            if !self.still_admitted(session, command.row, command.row.flags, out) {
+                return;
+            }
         }
         self.quiet(session);
         let mut effects = Effects::default();
@@ -388,9 +494,12 @@ impl<'e> Runner<'e> {
         raw: Option<&[u8]>,
         out: &mut Reply,
     ) {
-        self.gate = None;
+        self.leave_gate();
         let engine = self.engine;
         let gates = engine.gates.take_all();
+        if !self.still_admitted(session, command.row, command.row.flags, out) {
+            return;
+        }
         self.quiet(session);
         let mut effects = Effects::default();
         let effect = self.alone(&gates, session, command, f, argv, out);
@@ -400,6 +509,9 @@ impl<'e> Runner<'e> {
             if let Some(end) = effects.append(engine) {
                 session.last_write_offset = end;
             }
+        } else {
+            self.applied(session);
+            self.append_passed();
         }
         drop(gates);
         self.settle();
@@ -484,7 +596,7 @@ impl<'e> Runner<'e> {
     }
 
     /// EXEC: the queue as one unit.
-    fn exec(&mut self, session: &mut Session, out: &mut Reply) {
+    fn exec(&mut self, session: &mut Session, row: &Row, out: &mut Reply) {
         let engine = self.engine;
         let Some(multi) = session.multi.take() else {
             return self.fail(&Error::text("ERR EXEC without MULTI"), out);
@@ -502,6 +614,9 @@ impl<'e> Runner<'e> {
                     hashes.extend(w.keys.iter().map(|(_, key, _)| Key::new(key).hash));
                 }
                 let gate = engine.gates.pass(self.worker);
+                if !self.still_admitted(session, row, row.flags.or(multi.flags), out) {
+                    return session.discard(engine);
+                }
                 let mut data = Data::lock_many(&engine.ks, hashes.into_iter(), session.db, &mut self.unit);
                 if broken(session, &mut data) {
                     out.null_array();
@@ -532,10 +647,17 @@ impl<'e> Runner<'e> {
                     session.last_write_offset = end;
                 }
                 drop(data);
+                if self.source == Source::Master {
+                    self.applied(session);
+                    self.append_passed();
+                }
                 drop(gate);
             }
             Footprint::Alone => {
                 let gates = engine.gates.take_all();
+                if !self.still_admitted(session, row, row.flags.or(multi.flags), out) {
+                    return session.discard(engine);
+                }
                 let is_broken = {
                     let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
                     broken(session, &mut data)
@@ -549,6 +671,10 @@ impl<'e> Runner<'e> {
                     && let Some(end) = effects.append(engine)
                 {
                     session.last_write_offset = end;
+                }
+                if self.source == Source::Master {
+                    self.applied(session);
+                    self.append_passed();
                 }
                 drop(gates);
             }
@@ -628,8 +754,33 @@ impl<'e> Runner<'e> {
     }
 
     /// Lets units that must run alone go first.
+    #[inline]
     pub fn leave_gate(&mut self) {
+        if self.passed.applied > 0 {
+            self.hand_over_passed();
+        }
         self.gate = None;
+    }
+
+    #[cold]
+    fn hand_over_passed(&mut self) {
+        if self.gate.is_none() {
+            // Only requests that need no gate came last.
+            self.gate = Some(self.engine.gates.pass(self.worker));
+            if self.role_epoch != self.engine.state.role_epoch() {
+                self.stale = true;
+                return;
+            }
+        }
+        self.append_passed();
+    }
+}
+
+/// What a command's flags ask for; EXEC's are those of its queue as well.
+fn flags_of(session: &Session, command: &Command) -> Flags {
+    match (command.handler, &session.multi) {
+        (Handler::Exec, Some(multi)) => command.row.flags.or(multi.flags),
+        (Handler::Data(_) | Handler::Session(_) | Handler::Container | Handler::Exec, _) => command.row.flags,
     }
 }
 

@@ -57,7 +57,8 @@ impl<'a> Effects<'a> {
 
     /// Appends all of it as one contiguous block. Gives the log's end then, if anything was written.
     pub fn append(self, engine: &Engine) -> Option<i64> {
-        if self.ops.is_empty() || !engine.log.is_active() {
+        // A replica's log holds its master's stream and nothing else; what clients write on a writable replica stays here.
+        if self.ops.is_empty() || !engine.log.is_active() || engine.state.is_replica() {
             return None;
         }
         // As stock: one request stands alone, several are wrapped so that a replica applies all or none.

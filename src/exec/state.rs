@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 pub struct State {
     /// This node replicates another.
     pub replica: AtomicBool,
+    /// Raised, with every gate held, when the node becomes a master, a replica, or another master's replica: what was
+    /// admitted before may not be admissible any more.
+    role_epoch: AtomicU64,
     /// The link to the master is up and in step.
     pub link_up: AtomicBool,
     /// A data set is being loaded; most commands are refused.
@@ -38,6 +41,16 @@ pub struct State {
 impl State {
     pub fn is_replica(&self) -> bool {
         self.replica.load(Relaxed)
+    }
+
+    pub fn role_epoch(&self) -> u64 {
+        self.role_epoch.load(Relaxed)
+    }
+
+    /// Changes the role. The caller holds every gate; their mutexes order it with whatever runs behind one.
+    pub fn set_role(&self, replica: bool) -> u64 {
+        self.replica.store(replica, Relaxed);
+        self.role_epoch.fetch_add(1, Relaxed) + 1
     }
 
     pub fn is_loading(&self) -> bool {
