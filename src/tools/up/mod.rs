@@ -38,6 +38,8 @@ const LOOK_STARTING: Duration = Duration::from_millis(100);
 const LOOK_RUNNING: Duration = Duration::from_secs(1);
 /// When an incomplete tree is worth a drawing where drawings are printed.
 const STARTING_LONG: Duration = Duration::from_secs(10);
+/// Signals closer than this are one wish: some senders reach a process both by its id and by its group.
+const ONE_WISH: Duration = Duration::from_millis(300);
 /// What a server may take to stop beyond its `shutdown-timeout`: it saves its data then.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
@@ -110,6 +112,7 @@ struct Grove {
     /// When to ask for the next look; `None` while one is under way.
     look_at: Option<Duration>,
     stops_asked: u32,
+    stop_asked_at: Duration,
     /// Who is still to be asked to stop, a level of the tree each, the leaves last.
     levels: Vec<Vec<usize>>,
     stopping: Vec<usize>,
@@ -157,6 +160,7 @@ impl Grove {
             look,
             look_at: Some(start),
             stops_asked: 0,
+            stop_asked_at: Duration::ZERO,
             levels: Vec::new(),
             stopping: Vec::new(),
             stop_by: start,
@@ -278,6 +282,10 @@ impl Grove {
     }
 
     fn asked_to_stop(&mut self) {
+        if self.stops_asked > 0 && now().saturating_sub(self.stop_asked_at) < ONE_WISH {
+            return;
+        }
+        self.stop_asked_at = now();
         self.stops_asked += 1;
         match self.stops_asked {
             1 if self.phase != Phase::Stopping => {
