@@ -7,6 +7,8 @@ pub mod id;
 pub mod master;
 mod note;
 pub mod psync;
+#[cfg(test)]
+mod sim;
 pub mod transfer;
 pub mod wait;
 
