@@ -46,9 +46,10 @@ impl Default for LinkConfig {
 }
 
 /// The link as ROLE and INFO tell of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkState {
     /// We are a master.
+    #[default]
     None,
     /// To be tried at the next tick.
     Connect,

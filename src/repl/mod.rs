@@ -9,8 +9,10 @@ mod note;
 pub mod psync;
 #[cfg(test)]
 mod sim;
+pub mod state;
 pub mod transfer;
 pub mod wait;
 
 pub use id::{Identity, ReplId, ReplOffset, Resume};
 pub use note::{Note, address, printable};
+pub use state::Repl;

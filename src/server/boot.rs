@@ -13,6 +13,7 @@ use super::workers::Workers;
 use crate::base::{clock, log, version};
 use crate::config::{Config, LoadOptions, LogLevel, Settings};
 use crate::exec::engine::Engine;
+use crate::repl::Repl;
 
 /// Runs the server with the arguments behind the program's name, until it ends.
 pub fn run(args: Vec<OsString>) -> ExitCode {
@@ -49,6 +50,7 @@ fn serve(config: Config) -> Result<ExitCode, String> {
     log::init(log_level(&settings));
     let workers = settings.io_threads.clamp(1, 128) as usize;
     let engine = Engine::new(config, table(), workers);
+    engine.extend([Repl::new() as Arc<dyn std::any::Any + Send + Sync>]);
     super::config_cmd::register_hooks(&engine);
     engine.state.started_ms.store(clock::now_ms(), std::sync::atomic::Ordering::Relaxed);
     let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("main").enable_all().build();

@@ -1,0 +1,192 @@
+//! What both sides of replication share: who we are, who hangs below us, how the link above us stands.
+//!
+//! Made once at boot and hung into the engine. Knows no socket: the replica's link writes [`LinkStatus`], the feeds of our
+//! own replicas keep their entry in [`Replicas`] up to date, commands and INFO read both.
+//!
+//! Lock order: gates, then `replicas`, then `identity`; the log's own lock is innermost. None is held across `.await`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::failover::Failover;
+use super::handshake::LinkState;
+use super::id::{Identity, ReplId, ReplOffset};
+use super::master::Replicas;
+use super::note::Note;
+use crate::base::log::Level;
+use crate::base::{clock, rand};
+use crate::exec::Engine;
+
+/// The link to our master, as INFO and ROLE tell of it. Written by the link, read by anybody.
+#[derive(Debug, Default)]
+pub struct LinkStatus {
+    /// Host and port of the master; `None` on a master.
+    master: Mutex<Option<(String, u16)>>,
+    state: Mutex<LinkState>,
+    /// Unix ms of the last byte from the master.
+    pub last_io_ms: AtomicI64,
+    /// The master's data is being received or loaded.
+    pub sync_in_progress: AtomicBool,
+    /// Size of the payload; -1 while unknown (a payload ended by a mark).
+    pub sync_total_bytes: AtomicI64,
+    pub sync_read_bytes: AtomicI64,
+    /// Since when the link is down, unix ms; 0 while it never was up, -1 while it is up.
+    pub down_since_ms: AtomicI64,
+    /// Offset of the last byte applied or, while the link is down, of the point to go on from; 1 without one.
+    pub offset: AtomicI64,
+    /// Offset of the last byte received.
+    pub read_offset: AtomicI64,
+}
+
+impl LinkStatus {
+    pub fn master(&self) -> Option<(String, u16)> {
+        self.master.lock().clone()
+    }
+
+    pub fn set_master(&self, master: Option<(String, u16)>) {
+        *self.master.lock() = master;
+    }
+
+    pub fn state(&self) -> LinkState {
+        *self.state.lock()
+    }
+
+    pub fn set_state(&self, state: LinkState) {
+        *self.state.lock() = state;
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.state() == LinkState::Connected
+    }
+}
+
+#[derive(Debug)]
+pub struct Repl {
+    identity: Mutex<Identity>,
+    replicas: Mutex<Replicas>,
+    failover: Mutex<Failover>,
+    pub link: LinkStatus,
+    /// An acknowledgement came in, or a replica left: look again, if you wait for one.
+    pub acks: Notify,
+}
+
+impl Default for Repl {
+    fn default() -> Self {
+        Self {
+            identity: Mutex::new(Identity::new(ReplId::new(rand::hex_id()))),
+            replicas: Mutex::default(),
+            failover: Mutex::default(),
+            link: LinkStatus::default(),
+            acks: Notify::new(),
+        }
+    }
+}
+
+impl Repl {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// The one that was hung into the engine at boot.
+    pub fn of(engine: &Engine) -> Arc<Self> {
+        engine.part::<Self>()
+    }
+
+    pub fn identity(&self) -> Identity {
+        *self.identity.lock()
+    }
+
+    pub fn replid(&self) -> ReplId {
+        self.identity.lock().replid
+    }
+
+    /// For what starts from a file, and for DEBUG CHANGE-REPL-ID.
+    pub fn set_identity(&self, identity: Identity) {
+        *self.identity.lock() = identity;
+    }
+
+    /// Host and port of the master we follow.
+    pub fn master_addr(&self) -> Option<(String, u16)> {
+        self.link.master()
+    }
+
+    pub fn replicas(&self) -> MutexGuard<'_, Replicas> {
+        self.replicas.lock()
+    }
+
+    pub fn failover(&self) -> MutexGuard<'_, Failover> {
+        self.failover.lock()
+    }
+
+    /// A history of our own, unlike any other.
+    pub fn start_new_history(&self) {
+        self.identity.lock().start_new(ReplId::new(rand::hex_id()));
+    }
+
+    /// A replica becomes a master (`State::set_role` is the caller's, who holds every gate). Our replicas are
+    /// disconnected, so that they learn the new id; they may go on from where they are.
+    pub fn promote(&self, engine: &Engine) {
+        let offset = engine.log.end_offset();
+        let identity = {
+            let mut identity = self.identity.lock();
+            identity.shift(ReplId::new(rand::hex_id()), offset);
+            *identity
+        };
+        log(Note::notice(format!(
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+            identity.replid2, identity.second_offset, identity.replid
+        )));
+        self.drop_replicas(engine);
+        // The window must hold what our former fellow replicas lack; so there is one even if none of them comes.
+        engine.log.create_backlog();
+        engine.log.forget_selected_db();
+        self.replicas.lock().promoted(clock::now_ms());
+    }
+
+    /// A full resync put the master's data in place; the log begins anew behind `offset`. The caller holds every gate,
+    /// and has disconnected our replicas when the old data went.
+    pub fn adopt(&self, engine: &Engine, master: ReplId, offset: ReplOffset) {
+        self.identity.lock().adopt(master);
+        engine.log.create_backlog();
+        engine.log.reset(offset);
+    }
+
+    /// A partial resync was accepted; with a new id, our own replicas are disconnected so that they learn it.
+    pub fn continue_as(&self, engine: &Engine, master: Option<ReplId>) {
+        engine.log.create_backlog();
+        let Some(master) = master else { return };
+        let changed = self.identity.lock().continue_as(master, engine.log.end_offset());
+        if changed {
+            log(Note::notice("Master replication ID changed to ".to_owned() + master.as_str()));
+            self.drop_replicas(engine);
+        }
+    }
+
+    /// Ends the connections of all our replicas: what they follow is no longer ours. They come back and ask again.
+    pub fn drop_replicas(&self, engine: &Engine) {
+        let ids: Vec<u64> = self.replicas.lock().iter().map(|r| r.id).collect();
+        for client in ids.into_iter().filter_map(|id| engine.clients.get(id)) {
+            client.kill();
+        }
+    }
+
+    /// Whether SYNC and PSYNC have to be refused because we have no data to give.
+    pub fn waits_for_own_master(&self, engine: &Engine) -> bool {
+        engine.state.is_replica() && !engine.state.link_up.load(Relaxed)
+    }
+}
+
+/// Puts a state machine's line into the server's log.
+pub fn log(note: Note) {
+    let Note { level, text } = note;
+    match level {
+        Level::Debug => tracing::trace!("{text}"),
+        Level::Verbose => tracing::debug!("{text}"),
+        Level::Notice => tracing::info!("{text}"),
+        Level::Warning => tracing::warn!("{text}"),
+        Level::Nothing => {}
+    }
+}
