@@ -3,9 +3,9 @@
 //! Each step moves the items of one or two segments, a few hundred at most. Must not change an item's version or lose
 //! its deadline.
 
-use super::bucket::{LISTED, SLOTS};
+use super::bucket::{Bucket, LISTED, SLOTS};
 use super::directory::{At, Note};
-use super::segment::{MAX_BUCKETS, MAX_DEPTH, Segment, Shape, buckets_for, grown, place};
+use super::segment::{Buckets, MAX_BUCKETS, MAX_DEPTH, Segment, Shape, buckets_for, grown, place};
 use super::table::{Dict, fingerprint};
 use super::thin::{Thin, ThinOwned};
 
@@ -42,14 +42,15 @@ impl<T: ThinOwned> Dict<T> {
             let items = self.directory.note(at).items as usize;
             let (home, tag) = (shape.home(position), shape.tag(position));
             // SAFETY: the segment is the directory's, and `self` is borrowed mutably.
-            let buckets = unsafe { segment.buckets_mut() };
-            if (items < shape.limit() || shape.buckets == 1) && place(buckets, shape, home, item.tagged(tag), fp) {
+            let mut buckets = unsafe { segment.buckets_mut() };
+            let may_take_more = items < shape.limit() || shape.buckets == 1;
+            if may_take_more && place(&mut buckets, shape, home, item.tagged(tag), fp) {
                 self.directory.note_mut(at).items += 1;
                 self.len += 1;
                 return;
             }
-            let alike = buckets.iter().flat_map(|b| b.occupied().filter_map(|i| b.slot(i)));
-            let hopeless = alike.filter(|t| t.tag() == tag).count() >= ALIKE;
+            let same_tag = |b: &Bucket| b.occupied().filter(|i| b.slot(*i).is_some_and(|t| t.tag() == tag)).count();
+            let hopeless = may_take_more && buckets.iter().map(same_tag).sum::<usize>() >= ALIKE;
             if hopeless || !self.enlarge(at) {
                 buckets_of(segment)[home].add_spilled(LISTED);
                 // SAFETY: the item came in by value and is nowhere else.
@@ -66,22 +67,27 @@ impl<T: ThinOwned> Dict<T> {
         let items = self.directory.note(at).items as usize;
         // A crowd in a segment that is half empty: its items share more bits than usual, so more buckets do not help.
         if shape.buckets < MAX_BUCKETS && items * 2 >= shape.buckets * SLOTS {
-            self.resize(at, grown(shape.buckets));
+            // If there is a crowd even in the largest size, then only a split gets its items out of the list.
+            if !self.resize(at, grown(shape.buckets)) {
+                self.split(at);
+            }
             return true;
         }
         self.split(at)
     }
 
-    /// Rebuilds a segment with another number of buckets.
-    fn resize(&mut self, at: At, buckets: usize) {
+    /// Rebuilds a segment with another number of buckets; false if some items did not find room in them.
+    fn resize(&mut self, at: At, buckets: usize) -> bool {
         let old = self.directory.segment(at);
         let mut note = *self.directory.note(at);
         let items = self.gather(at);
+        let all = items.len();
         let (new, placed) = self.build(old.shape().depth, buckets, items);
         note.items = placed;
         self.directory.set(at, new, note);
         // SAFETY: the directory no longer has it and its items have moved.
         unsafe { old.free() };
+        placed as usize == all
     }
 
     fn split(&mut self, at: At) -> bool {
@@ -93,7 +99,7 @@ impl<T: ThinOwned> Dict<T> {
         }
         let at = self.directory.at(start);
         let note = *self.directory.note(at);
-        let mut halves = [Vec::new(), Vec::new()];
+        let mut halves = [(); 2].map(|()| Vec::with_capacity(note.items as usize));
         for m in self.gather(at) {
             halves[old.shape().half(m.item.tag())].push(m);
         }
@@ -198,11 +204,12 @@ impl<T: ThinOwned> Dict<T> {
     fn gather(&mut self, at: At) -> Vec<Moving> {
         let segment = self.directory.segment(at);
         let mut items = Vec::with_capacity(self.directory.note(at).items as usize);
-        for bucket in buckets_of(segment) {
-            items.extend(bucket.occupied().filter_map(|i| {
-                let fp = bucket.fingerprint(i);
-                bucket.slot(i).map(|item| Moving { item, fp })
-            }));
+        for bucket in buckets_of(segment).iter() {
+            for i in bucket.occupied() {
+                if let Some(item) = bucket.slot(i) {
+                    items.push(Moving { item, fp: bucket.fingerprint(i) });
+                }
+            }
         }
         if let Some(list) = self.list.take() {
             let (here, elsewhere): (Vec<T>, Vec<T>) = list
@@ -228,9 +235,17 @@ impl<T: ThinOwned> Dict<T> {
         loop {
             let shape = Shape { depth, buckets };
             let new = Segment::allocate(shape);
-            let room = buckets_of(new);
-            let left: Vec<&Moving> =
-                items.iter().filter(|m| !place(room, shape, shape.home_of_tag(m.item.tag()), m.item, m.fp)).collect();
+            // First all that find room at home, which is nearly all, and then the others.
+            let mut left: Vec<&Moving> = Vec::new();
+            for m in &items {
+                // SAFETY: `home_of_tag` is below the bucket count, and nobody else knows the segment yet.
+                let home = unsafe { new.bucket_mut(shape.home_of_tag(m.item.tag())) };
+                if !home.put(m.item, m.fp) {
+                    left.push(m);
+                }
+            }
+            let mut room = buckets_of(new);
+            left.retain(|m| !place(&mut room, shape, shape.home_of_tag(m.item.tag()), m.item, m.fp));
             if !left.is_empty() && buckets < MAX_BUCKETS && items.len() * 2 >= buckets * SLOTS {
                 // SAFETY: nobody else knows it; the items are still in `items`.
                 unsafe { new.free() };
@@ -265,7 +280,7 @@ fn crowds(items: &[Moving], shape: Shape) -> bool {
 }
 
 /// The buckets of a segment that only the caller reaches.
-fn buckets_of<'a>(segment: Segment) -> &'a mut [super::bucket::Bucket] {
+fn buckets_of<'a>(segment: Segment) -> Buckets<'a> {
     // SAFETY: called with a segment of a dictionary borrowed mutably or a new one, and one borrow at a time.
     unsafe { segment.buckets_mut() }
 }

@@ -4,10 +4,11 @@
 //!   hash, 64 bits        |skip: the shard's| position: from here on, left-aligned                 |
 //!                                          | depth bits: segment | 9 bits: bucket | ...  low 8: fp |
 //!
-//!   directory            words  [ seg 0 | seg 0 | seg 2 | seg 3 ]   2^depth, 8 bytes each
-//!                        notes  [ count, version, earliest deadline ]   16 bytes each
+//!   directory            words  [ seg 0 | seg 0 | seg 2 | seg 3 ]           2^depth, 16 bytes each
+//!                        notes  [ items, version, earliest deadline ] ...   as many, 16 bytes each
 //!                                   |
-//!   segment              [ bucket | bucket | ... ]   1 to 32 of 64 bytes, grown in small steps, then split in two
+//!   segment              [ bucket | bucket | ... ] [ bucket | ... ]   1 to 32 of 64 bytes, in one block or two,
+//!                                                                     grown in small steps, then split in two
 //!
 //!   bucket, 64 bytes      0        8                                56                      63
 //!                        +--------+--------+-------     ----------+----+----+--  --+----+-------+
@@ -18,7 +19,7 @@
 //! ```
 //! - The bucket is `bits * buckets / 2^9` of the nine bits below the segment's prefix, so position order is segment
 //!   order, then bucket order, whatever the sizes. A SCAN cursor is the upper 48 bits of a position.
-//! - A segment's words carry its depth and size beside the address, so a lookup reads the word, one bucket and the item.
+//! - A segment's words carry its depth and size beside the addresses, so a lookup reads them, one bucket and the item.
 //! - The tag holds the bits a split needs: growing moves items without touching their memory. One split in eight uses
 //!   the tag up and hashes the keys again.
 //! - A full bucket spills into its two neighbours. When these are full too, the segment grows to the next size and

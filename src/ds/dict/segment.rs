@@ -4,13 +4,16 @@
 //! directory, nor of what items are.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::{Index, IndexMut};
 
 use super::bucket::{Bucket, LEFT, LISTED, RIGHT, SLOTS};
 use super::thin::Thin;
 
-/// The bucket counts a segment can have: steps small enough to keep buckets well filled, and sizes that allocators
-/// have classes for.
-const SIZES: [u8; 11] = [1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32];
+/// The bucket counts a segment can have, in steps small enough to keep buckets well filled. Each is a power of two or
+/// the sum of two, and is allocated as such: odd sizes would be rounded up by allocators, and leave holes when outgrown.
+const SIZES: [u8; 10] = [1, 2, 4, 6, 8, 12, 16, 20, 24, 32];
+/// The larger block of a segment is no larger.
+const MAX_BLOCK: usize = 16;
 pub(super) const MAX_BUCKETS: usize = 32;
 /// Buckets are chosen by this many bits below the segment's prefix. A tag always holds them.
 const QUANTUM_BITS: u32 = 9;
@@ -95,7 +98,7 @@ pub(super) fn buckets_for(items: usize) -> usize {
     if items == 0 {
         return 0;
     }
-    SIZES.iter().map(|n| usize::from(*n)).find(|n| n * SLOTS * 5 / 7 >= items).unwrap_or(MAX_BUCKETS)
+    SIZES.iter().map(|n| usize::from(*n)).find(|n| n * SLOTS * 4 / 5 >= items).unwrap_or(MAX_BUCKETS)
 }
 
 /// The next larger bucket count.
@@ -103,64 +106,90 @@ pub(super) fn grown(buckets: usize) -> usize {
     SIZES.iter().map(|n| usize::from(*n)).find(|n| *n > buckets).unwrap_or(MAX_BUCKETS)
 }
 
-/// A segment's allocation and its shape in one word, so that a lookup need not read a header:
-/// bits 48..54 the depth, bits 6..48 the address, bits 0..6 the number of buckets (0: there is no allocation).
+/// A segment's one or two blocks of buckets and its shape in two words, so that a lookup need not read a header.
+///
+/// ```text
+///   low    bits 48..54: depth                       | 6..48: address of the block | 0..6: buckets in all, 0 for none
+///   high   bits 48..54: buckets in the other block  | 6..48: address of the block, if there is one
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment(*mut Bucket);
+pub(super) struct Segment {
+    low: *mut Bucket,
+    high: *mut Bucket,
+}
 
 impl Segment {
     /// A segment without buckets.
     pub(super) const fn vacant(depth: u32) -> Self {
-        Self(std::ptr::without_provenance_mut((depth as usize) << 48))
+        Self { low: std::ptr::without_provenance_mut((depth as usize) << 48), high: std::ptr::null_mut() }
     }
 
     fn layout(buckets: usize) -> Layout {
-        Layout::array::<Bucket>(buckets).expect("at most 32 buckets")
+        Layout::array::<Bucket>(buckets).expect("at most 16 buckets")
     }
 
-    /// Empty buckets, owned by whoever has the segment last; see [`Segment::free`].
-    pub(super) fn allocate(shape: Shape) -> Self {
-        debug_assert!((1..=MAX_BUCKETS).contains(&shape.buckets) && shape.depth <= MAX_DEPTH);
-        let layout = Self::layout(shape.buckets);
-        // SAFETY: the layout's size is not zero.
+    fn block(buckets: usize) -> *mut Bucket {
+        let layout = Self::layout(buckets);
+        debug_assert!(layout.size() > 0);
+        // SAFETY: the layout's size is not zero, as callers ask for one bucket at least.
         let p = unsafe { alloc_zeroed(layout) }.cast::<Bucket>();
         if p.is_null() {
             handle_alloc_error(layout);
         }
         assert!(p.addr() & !ADDRESS == 0, "an address above 2^48");
-        Self(p.map_addr(|a| a | (shape.depth as usize) << 48 | shape.buckets))
+        p
+    }
+
+    /// Empty buckets, owned by whoever has the segment last; see [`Segment::free`].
+    pub(super) fn allocate(shape: Shape) -> Self {
+        let buckets = shape.buckets;
+        assert!((1..=MAX_BUCKETS).contains(&buckets) && shape.depth <= MAX_DEPTH);
+        let split = (1 << buckets.ilog2()).min(MAX_BLOCK);
+        let high = if split < buckets { Self::block(buckets - split) } else { std::ptr::null_mut() };
+        Self {
+            low: Self::block(split).map_addr(|a| a | (shape.depth as usize) << 48 | buckets),
+            high: high.map_addr(|a| a | split << 48),
+        }
     }
 
     /// # Safety
     /// The segment was not freed, and nobody uses a copy or a borrow of it later. Items in it are not dropped.
     pub(super) unsafe fn free(self) {
-        let shape = self.shape();
-        if shape.buckets > 0 {
-            // SAFETY: this is what `allocate` got for this shape.
-            unsafe { dealloc(self.base().cast(), Self::layout(shape.buckets)) };
+        let (split, buckets) = (self.split(), self.shape().buckets);
+        // SAFETY: these are the blocks `allocate` got for this many buckets, each with its layout.
+        unsafe {
+            if buckets > 0 {
+                dealloc(self.low.map_addr(|a| a & ADDRESS).cast(), Self::layout(split));
+            }
+            if buckets > split {
+                dealloc(self.high.map_addr(|a| a & ADDRESS).cast(), Self::layout(buckets - split));
+            }
         }
     }
 
     #[inline(always)]
     pub(super) fn shape(self) -> Shape {
-        let a = self.0.addr();
+        let a = self.low.addr();
         Shape { depth: (a >> 48) as u32, buckets: a & 63 }
     }
 
     #[inline(always)]
     pub(super) fn is_vacant(self) -> bool {
-        self.0.addr() & 63 == 0
+        self.low.addr() & 63 == 0
     }
 
+    /// Buckets in the low block.
     #[inline(always)]
-    fn base(self) -> *mut Bucket {
-        self.0.map_addr(|a| a & ADDRESS)
+    fn split(self) -> usize {
+        self.high.addr() >> 48
     }
 
-    /// The address of a bucket, for a prefetch.
+    /// The address of a bucket, for a prefetch too.
     #[inline(always)]
-    pub(super) fn bucket_ptr(self, i: usize) -> *const Bucket {
-        self.base().wrapping_add(i)
+    pub(super) fn bucket_ptr(self, i: usize) -> *mut Bucket {
+        let split = self.split();
+        let (block, i) = if i < split { (self.low, i) } else { (self.high, i - split) };
+        block.map_addr(|a| a & ADDRESS).wrapping_add(i)
     }
 
     /// # Safety
@@ -169,7 +198,7 @@ impl Segment {
     pub(super) unsafe fn bucket<'a>(self, i: usize) -> &'a Bucket {
         debug_assert!(i < self.shape().buckets);
         // SAFETY: the caller's promise.
-        unsafe { &*self.base().add(i) }
+        unsafe { &*self.bucket_ptr(i) }
     }
 
     /// # Safety
@@ -178,32 +207,79 @@ impl Segment {
     pub(super) unsafe fn bucket_mut<'a>(self, i: usize) -> &'a mut Bucket {
         debug_assert!(i < self.shape().buckets);
         // SAFETY: the caller's promise.
-        unsafe { &mut *self.base().add(i) }
+        unsafe { &mut *self.bucket_ptr(i) }
     }
 
+    /// All buckets in order, in two parts.
+    ///
     /// # Safety
     /// The segment was not freed, and nobody has a mutable borrow during `'a`.
-    pub(super) unsafe fn buckets<'a>(self) -> &'a [Bucket] {
-        if self.is_vacant() {
-            return &[];
+    pub(super) unsafe fn buckets<'a>(self) -> [&'a [Bucket]; 2] {
+        let (split, buckets) = (self.split(), self.shape().buckets);
+        // SAFETY: the blocks hold that many buckets, all zero is a valid one, and an empty part's pointer dangles.
+        unsafe {
+            [(0, split), (split, buckets - split)].map(|(from, n)| match n {
+                0 => &[][..],
+                n => std::slice::from_raw_parts(self.bucket_ptr(from), n),
+            })
         }
-        // SAFETY: the allocation holds that many buckets, and all zero is a valid one.
-        unsafe { std::slice::from_raw_parts(self.base(), self.shape().buckets) }
     }
 
     /// # Safety
     /// The segment was not freed, and nobody else has any borrow during `'a`.
-    pub(super) unsafe fn buckets_mut<'a>(self) -> &'a mut [Bucket] {
-        if self.is_vacant() {
-            return &mut [];
-        }
+    pub(super) unsafe fn buckets_mut<'a>(self) -> Buckets<'a> {
+        let (split, buckets) = (self.split(), self.shape().buckets);
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.base(), self.shape().buckets) }
+        unsafe {
+            let [low, high] = [(0, split), (split, buckets - split)].map(|(from, n)| match n {
+                0 => &mut [][..],
+                n => std::slice::from_raw_parts_mut(self.bucket_ptr(from), n),
+            });
+            Buckets { low, high }
+        }
+    }
+}
+
+/// The buckets of a segment, open for changes.
+pub(super) struct Buckets<'a> {
+    low: &'a mut [Bucket],
+    high: &'a mut [Bucket],
+}
+
+impl Buckets<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.low.len() + self.high.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Bucket> {
+        self.low.iter().chain(self.high.iter())
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Bucket> {
+        self.low.iter_mut().chain(self.high.iter_mut())
+    }
+}
+
+impl Index<usize> for Buckets<'_> {
+    type Output = Bucket;
+
+    #[inline]
+    fn index(&self, i: usize) -> &Bucket {
+        let split = self.low.len();
+        if i < split { &self.low[i] } else { &self.high[i - split] }
+    }
+}
+
+impl IndexMut<usize> for Buckets<'_> {
+    #[inline]
+    fn index_mut(&mut self, i: usize) -> &mut Bucket {
+        let split = self.low.len();
+        if i < split { &mut self.low[i] } else { &mut self.high[i - split] }
     }
 }
 
 /// Finds room for an item in its own bucket, in a neighbour, or by moving a neighbour's item on. The item carries its tag.
-pub(super) fn place(buckets: &mut [Bucket], shape: Shape, home: usize, item: Thin, fp: u8) -> bool {
+pub(super) fn place(buckets: &mut Buckets<'_>, shape: Shape, home: usize, item: Thin, fp: u8) -> bool {
     if buckets[home].put(item, fp) {
         return true;
     }
@@ -227,7 +303,7 @@ pub(super) fn place(buckets: &mut [Bucket], shape: Shape, home: usize, item: Thi
 }
 
 /// Moves one item of a full bucket to another bucket where it may lie.
-fn make_room(buckets: &mut [Bucket], shape: Shape, full: usize) -> bool {
+fn make_room(buckets: &mut Buckets<'_>, shape: Shape, full: usize) -> bool {
     for i in 0..SLOTS {
         let Some(item) = buckets[full].slot(i) else { continue };
         let home = shape.home_of_tag(item.tag());
@@ -247,7 +323,7 @@ fn make_room(buckets: &mut [Bucket], shape: Shape, full: usize) -> bool {
 }
 
 /// Sets a bucket's flags anew after an item of its own left a neighbour.
-pub(super) fn refresh_spilled(buckets: &mut [Bucket], shape: Shape, home: usize) {
+pub(super) fn refresh_spilled(buckets: &mut Buckets<'_>, shape: Shape, home: usize) {
     let belongs = |item: Option<Thin>| item.is_some_and(|t| shape.home_of_tag(t.tag()) == home);
     let mut flags = buckets[home].spilled() & LISTED;
     for (at, flag) in [(shape.next(home), RIGHT), (shape.prev(home), LEFT)] {

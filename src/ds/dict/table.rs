@@ -5,7 +5,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::bucket::{Bucket, LEFT, LISTED, RIGHT};
+use super::bucket::{Bucket, LISTED};
 use super::directory::Directory;
 use super::segment::{Segment, refresh_spilled};
 use super::slot::{FoundSlot, Slot, SlotMut, VacantSlot};
@@ -194,7 +194,7 @@ impl<T: ThinOwned> Dict<T> {
         for segment in segments {
             // SAFETY: the directory forgot the segment, so this is its last use; its items were owned by `self`.
             unsafe {
-                for bucket in segment.buckets_mut() {
+                for bucket in segment.buckets_mut().iter_mut() {
                     for i in bucket.occupied() {
                         if let Some(item) = bucket.take(i) {
                             drop(item.into_item::<T>());
@@ -226,11 +226,11 @@ impl<T: ThinOwned> Dict<T> {
     fn find_spilled(&self, segment: Segment, position: u64, fp: u8, key: &[u8]) -> Option<Spot> {
         let shape = segment.shape();
         let (home, tag) = (shape.home(position), shape.tag(position));
-        // SAFETY: as in `find`.
-        let buckets = unsafe { segment.buckets() };
-        let flags = buckets[home].spilled();
-        for at in shape.neighbours(home, flags & (RIGHT | LEFT)) {
-            if let Some(slot) = find_in::<T>(&buckets[at], fp, tag, key) {
+        // SAFETY: as in `find`, here and below.
+        let flags = unsafe { segment.bucket(home) }.spilled();
+        for at in shape.neighbours(home, flags) {
+            // SAFETY: neighbours are in the segment too.
+            if let Some(slot) = find_in::<T>(unsafe { segment.bucket(at) }, fp, tag, key) {
                 return Some(Spot { bucket: at, slot });
             }
         }
@@ -284,11 +284,11 @@ impl<T: ThinOwned> Dict<T> {
         let segment = self.directory.segment_of(position);
         let shape = segment.shape();
         // SAFETY: the segment is the directory's, and `self` is borrowed mutably.
-        let buckets = unsafe { segment.buckets_mut() };
+        let mut buckets = unsafe { segment.buckets_mut() };
         let item = buckets[spot.bucket].take(spot.slot).expect("the found slot is taken");
         let home = shape.home(position);
         if spot.bucket != home {
-            refresh_spilled(buckets, shape, home);
+            refresh_spilled(&mut buckets, shape, home);
         }
         let at = self.directory.at(position);
         let note = self.directory.note_mut(at);

@@ -393,6 +393,7 @@ fn buckets_are_well_filled_at_every_size() {
             total += fill;
             worst = worst.min(fill);
             samples += 1;
+            assert!(dict.list.is_none());
         }
     }
     let mean = total / f64::from(samples);

@@ -3,7 +3,7 @@
 //! Positions in and out of here are cursors: the upper 48 bits of a position in hash order. Changes nothing but
 //! segments' versions and deadlines.
 
-use super::bucket::{Bucket, LEFT, LISTED, RIGHT, SLOTS, SlotSet};
+use super::bucket::{Bucket, LISTED, SLOTS, SlotSet};
 use super::directory::At;
 use super::segment::{MAX_BUCKETS, Segment};
 use super::table::Dict;
@@ -18,7 +18,7 @@ impl<T: ThinOwned> Dict<T> {
         Iter {
             dict: self,
             next: self.directory.is_allocated().then(|| self.directory.first()),
-            entries: Buckets::over(&[]),
+            entries: Buckets::over([&[], &[]]),
             list: self.listed().iter(),
         }
     }
@@ -36,12 +36,9 @@ impl<T: ThinOwned> Dict<T> {
             let at = self.directory.at(position);
             let segment = self.directory.segment(at);
             let shape = segment.shape();
-            // SAFETY: the segment is the directory's, and nobody changes it while `self` is borrowed.
-            let buckets = unsafe { segment.buckets() };
             let start = self.directory.start(at);
-            let first = if buckets.is_empty() { 0 } else { shape.home(position) };
-            for home in first..buckets.len() {
-                seen += self.visit_home(segment, buckets, home, &mut f);
+            for home in shape.home(position)..shape.buckets {
+                seen += self.visit_home(segment, home, &mut f);
                 looked += 1;
                 if seen >= at_least || looked > at_least.saturating_mul(8).saturating_add(64) {
                     return start.wrapping_add(shape.offset_of(home + 1)) >> BELOW;
@@ -56,14 +53,17 @@ impl<T: ThinOwned> Dict<T> {
     }
 
     /// Visits all items that belong to a bucket, wherever they lie.
-    fn visit_home(&self, segment: Segment, buckets: &[Bucket], home: usize, f: &mut impl FnMut(&T)) -> usize {
+    fn visit_home(&self, segment: Segment, home: usize, f: &mut impl FnMut(&T)) -> usize {
         let shape = segment.shape();
-        let flags = buckets[home].spilled();
+        // SAFETY: the segment is the directory's, bucket and neighbours are in it, and nobody changes it while `self` is
+        // borrowed.
+        let bucket = |i| unsafe { segment.bucket(i) };
+        let flags = bucket(home).spilled();
         let mut seen = 0;
-        for at in std::iter::once(home).chain(shape.neighbours(home, flags & (RIGHT | LEFT))) {
-            for i in buckets[at].occupied() {
-                if buckets[at].slot(i).is_some_and(|t| shape.home_of_tag(t.tag()) == home) {
-                    f(item_in(&buckets[at], i));
+        for bucket in std::iter::once(home).chain(shape.neighbours(home, flags)).map(bucket) {
+            for i in bucket.occupied() {
+                if bucket.slot(i).is_some_and(|t| shape.home_of_tag(t.tag()) == home) {
+                    f(item_in(bucket, i));
                     seen += 1;
                 }
             }
@@ -144,7 +144,7 @@ impl<T: ThinOwned> Dict<T> {
     pub fn entries_at(&self, cursor: u64) -> SegmentEntries<'_, T> {
         match self.segments_from(cursor) {
             Some(segment) => segment.entries(),
-            None => SegmentEntries { dict: self, at: None, entries: Buckets::over(&[]), list: [].iter() },
+            None => SegmentEntries { dict: self, at: None, entries: Buckets::over([&[], &[]]), list: [].iter() },
         }
     }
 
@@ -273,14 +273,14 @@ impl<'a, T: ThinOwned> SegmentRef<'a, T> {
 
 /// The occupied slots of some buckets.
 struct Buckets<'a> {
-    rest: std::slice::Iter<'a, Bucket>,
+    rest: std::iter::Chain<std::slice::Iter<'a, Bucket>, std::slice::Iter<'a, Bucket>>,
     current: Option<&'a Bucket>,
     slots: SlotSet,
 }
 
 impl<'a> Buckets<'a> {
-    fn over(buckets: &'a [Bucket]) -> Self {
-        Self { rest: buckets.iter(), current: None, slots: SlotSet::EMPTY }
+    fn over([low, high]: [&'a [Bucket]; 2]) -> Self {
+        Self { rest: low.iter().chain(high), current: None, slots: SlotSet::EMPTY }
     }
 }
 
