@@ -449,7 +449,6 @@ impl<'e> Runner<'e> {
             }
         }
         self.quiet(session);
-        let mut effects = Effects::default();
         let mut data = match hash {
             Some(hash) => Data::lock_one(&engine.ks, hash, session.db, &mut self.unit),
             None => {
@@ -465,20 +464,28 @@ impl<'e> Runner<'e> {
             args = args.with_key_hash(1, hash);
         }
         let result = f(&mut data, &mut args, out);
-        if self.source == Source::Client {
-            effects.gone(&mut data.unit.gone);
-            match result {
-                Ok(effect) => effects.push(session.db, argv, raw, effect),
-                Err(e) => {
-                    engine.stats.error(&e);
-                    out.error(&e);
+        match result {
+            // The commonest case: a read that found nothing expired.
+            Ok(Effect::None) if data.unit.gone.is_empty() => {}
+            Ok(effect) => {
+                if self.source == Source::Client && engine.log.is_active() {
+                    let mut effects = Effects::default();
+                    effects.gone(&mut data.unit.gone);
+                    effects.push(session.db, argv, raw, effect);
+                    if let Some(end) = effects.append(engine) {
+                        session.last_write_offset = end;
+                    }
                 }
             }
-            if let Some(end) = effects.append(engine) {
-                session.last_write_offset = end;
+            Err(e) => {
+                let mut effects = Effects::default();
+                if self.source == Source::Client {
+                    effects.gone(&mut data.unit.gone);
+                    effects.append(engine);
+                }
+                engine.stats.error(&e);
+                out.error(&e);
             }
-        } else if let Err(e) = result {
-            out.error(&e);
         }
         drop(data);
         self.settle();

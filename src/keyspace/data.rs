@@ -67,18 +67,7 @@ impl<'a> Data<'a> {
 
     #[inline]
     fn shard(&mut self, hash: u64) -> &mut Shard {
-        let id = self.ks.shard_of(hash);
-        match &mut self.locks {
-            Locks::One(held, guard) => {
-                debug_assert_eq!(*held, id, "a unit touched a key it did not declare");
-                guard
-            }
-            Locks::Some(guards) => {
-                let at = guards.binary_search_by_key(&id, |(held, _)| *held);
-                &mut guards[at.expect("a unit touched a key it did not declare")].1
-            }
-            Locks::Alone(guards) => guards[id.0 as usize].get_or_insert_with(|| self.ks.lock(id)),
-        }
+        locked(&mut self.locks, self.ks, hash)
     }
 
     fn each_shard(&mut self, mut f: impl FnMut(&mut Shard, &mut Unit)) {
@@ -132,25 +121,50 @@ impl<'a> Data<'a> {
     /// The entry of a key, as a read sees it: counts as an access, a hit or a miss.
     #[inline]
     pub fn get(&mut self, key: Key<'_>) -> Option<&Entry> {
-        let found = self.look(key);
-        match found {
-            true => self.unit.hits += 1,
-            false => {
-                self.unit.misses += 1;
-                let db = self.db;
-                self.unit.event(EventClass::KEY_MISS, "keymiss", db, key.bytes);
-                return None;
+        if self.may_expire(key.hash) && self.expired(key) {
+            return self.missed(key);
+        }
+        let (db, ks) = (self.db, self.ks);
+        let unit = &mut *self.unit;
+        match locked(&mut self.locks, ks, key.hash).dbs[db].dict.get(key.hash, key.bytes) {
+            Some(entry) => {
+                unit.hits += 1;
+                touch(unit, entry);
+                Some(entry)
+            }
+            None => {
+                unit.misses += 1;
+                unit.event(EventClass::KEY_MISS, "keymiss", db, key.bytes);
+                None
             }
         }
-        self.touch(key)
+    }
+
+    #[cold]
+    fn missed(&mut self, key: Key<'_>) -> Option<&Entry> {
+        self.unit.misses += 1;
+        self.unit.event(EventClass::KEY_MISS, "keymiss", self.db, key.bytes);
+        None
     }
 
     /// As [`Data::get`] for a write's first look: counts as an access, but neither as hit nor as miss.
+    #[inline]
     pub fn find(&mut self, key: Key<'_>) -> Option<&Entry> {
-        if !self.look(key) {
+        if self.may_expire(key.hash) && self.expired(key) {
             return None;
         }
-        self.touch(key)
+        let (db, ks) = (self.db, self.ks);
+        let unit = &*self.unit;
+        let entry = locked(&mut self.locks, ks, key.hash).dbs[db].dict.get(key.hash, key.bytes)?;
+        touch(unit, entry);
+        Some(entry)
+    }
+
+    /// Whether the key's shard has entries that expire at all: most often there is nothing to look up twice for.
+    #[inline]
+    fn may_expire(&mut self, hash: u64) -> bool {
+        let db = self.db;
+        self.shard(hash).dbs[db].expiring != 0
     }
 
     /// The entry of a key without counting as an access (OBJECT, DEBUG, TTL).
@@ -194,24 +208,6 @@ impl<'a> Data<'a> {
         }
     }
 
-    #[inline]
-    fn touch(&mut self, key: Key<'_>) -> Option<&Entry> {
-        let (db, unit) = (self.db, &*self.unit);
-        let id = self.ks.shard_of(key.hash);
-        let shard: &Shard = match &self.locks {
-            Locks::One(_, guard) => guard,
-            Locks::Some(guards) => &guards.iter().find(|(held, _)| *held == id)?.1,
-            Locks::Alone(guards) => guards[id.0 as usize].as_ref()?,
-        };
-        let entry = shard.dbs[db].dict.get(key.hash, key.bytes)?;
-        let old = entry.access();
-        let new = unit.touched(old);
-        if new != old {
-            entry.set_access(new);
-        }
-        Some(entry)
-    }
-
     /// The value of a string key, as a read sees it.
     #[inline]
     pub fn get_str(&mut self, key: Key<'_>) -> Result<Option<ValueRef<'_>>, Error> {
@@ -236,8 +232,10 @@ impl<'a> Data<'a> {
     /// Writes a string over whatever was there. True if the key was there.
     #[inline]
     pub fn set_string(&mut self, key: Key<'_>, value: &[u8], own: Option<&Bytes>, ttl: KeepTtl) -> bool {
-        // On a replica a stale entry stays, and is overwritten below.
-        self.expired(key);
+        if self.may_expire(key.hash) {
+            // On a replica a stale entry stays, and is overwritten below.
+            self.expired(key);
+        }
         let db = self.db;
         let fresh = self.unit.fresh_access();
         let unit_touch = self.unit.touch;
@@ -425,6 +423,33 @@ impl<'a> Data<'a> {
             shard.dbs.swap(a, b);
         });
         self.unit.dirty += 1;
+    }
+}
+
+/// The shard of a hash, among those the unit holds.
+#[inline]
+fn locked<'l, 'a>(locks: &'l mut Locks<'a>, ks: &'a Keyspace, hash: u64) -> &'l mut Shard {
+    let id = ks.shard_of(hash);
+    match locks {
+        Locks::One(held, guard) => {
+            debug_assert_eq!(*held, id, "a unit touched a key it did not declare");
+            guard
+        }
+        Locks::Some(guards) => {
+            let at = guards.binary_search_by_key(&id, |(held, _)| *held);
+            &mut guards[at.expect("a unit touched a key it did not declare")].1
+        }
+        Locks::Alone(guards) => guards[id.0 as usize].get_or_insert_with(|| ks.lock(id)),
+    }
+}
+
+/// Records an access in the entry; it is written only if that changes anything.
+#[inline]
+fn touch(unit: &Unit, entry: &Entry) {
+    let old = entry.access();
+    let new = unit.touched(old);
+    if new != old {
+        entry.set_access(new);
     }
 }
 

@@ -85,7 +85,10 @@ impl<T: ThinOwned> Dict<T> {
     pub fn prefetch(&self, hash: u64) {
         let position = self.directory.position(hash);
         let segment = self.directory.segment_of(position);
-        prefetch_line(segment.bucket_ptr(segment.shape().home(position)));
+        let bucket = segment.bucket_ptr(segment.shape().home(position));
+        prefetch_line(bucket);
+        // What does not fit there lies in the next one, most often; an address past the end is harmless.
+        prefetch_line(bucket.wrapping_add(1));
     }
 
     /// Asks the processor for the item of a hash; the bucket should have come.
@@ -99,13 +102,13 @@ impl<T: ThinOwned> Dict<T> {
         let shape = segment.shape();
         // SAFETY: the segment is the directory's, so allocated; `home` is below its bucket count.
         let bucket = unsafe { segment.bucket(shape.home(position)) };
-        let tag = shape.tag(position);
-        for i in bucket.matches(fingerprint(hash)) {
-            if let Some(item) = bucket.slot(i).filter(|t| t.tag() == tag) {
-                prefetch_line(item.as_ptr());
-                return;
-            }
+        let (tag, fp) = (shape.tag(position), fingerprint(hash));
+        if prefetch_in(bucket, fp, tag) || bucket.spilled() & RIGHT == 0 {
+            return;
         }
+        let next = shape.next(shape.home(position));
+        // SAFETY: as above; `next` is one of the segment's buckets.
+        prefetch_in(unsafe { segment.bucket(next) }, fp, tag);
     }
 
     #[inline]
@@ -307,6 +310,20 @@ fn find_in<T: ThinOwned>(bucket: &Bucket, fp: u8, tag: u16, key: &[u8]) -> Optio
         // SAFETY: a slot with a fingerprint holds an item, and `T` is transparent over `Thin`.
         bucket.slot(i).is_some_and(|t| t.tag() == tag) && unsafe { &*bucket.slot_ptr(i).cast::<T>() }.key() == key
     })
+}
+
+/// Asks for the item that looks like the wanted one, if the bucket has such.
+#[inline(always)]
+fn prefetch_in(bucket: &Bucket, fp: u8, tag: u16) -> bool {
+    for i in bucket.matches(fp) {
+        if let Some(item) = bucket.slot(i).filter(|t| t.tag() == tag) {
+            prefetch_line(item.as_ptr());
+            // Key and value of a small entry take up to two lines.
+            prefetch_line(item.as_ptr().wrapping_add(64));
+            return true;
+        }
+    }
+    false
 }
 
 #[inline(always)]
