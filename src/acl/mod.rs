@@ -5,8 +5,6 @@
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 
-use crate::config::Settings;
-
 /// Compared in constant time, and never kept in clear.
 type PasswordHash = [u8; 32];
 
@@ -15,9 +13,9 @@ pub struct Acl {
 }
 
 impl Acl {
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(requirepass: &[u8]) -> Self {
         let me = Self { default_password: RwLock::new(None) };
-        me.set_requirepass(settings.requirepass.as_bytes());
+        me.set_requirepass(requirepass);
         me
     }
 

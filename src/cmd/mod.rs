@@ -1,7 +1,9 @@
 //! Floor 4: the data commands, a file a family. A handler sees data and arguments, never a connection.
 
+pub mod counter;
 pub mod database;
 pub mod generic;
+pub mod lcs;
 pub mod string;
 
 use bytes::Bytes;
@@ -55,5 +57,5 @@ const fn command(row: &'static Row, run: DataFn) -> DataCommand {
 
 /// Every data command.
 pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
-    [database::COMMANDS, generic::COMMANDS, string::COMMANDS].into_iter().flatten()
+    [counter::COMMANDS, database::COMMANDS, generic::COMMANDS, lcs::COMMANDS, string::COMMANDS].into_iter().flatten()
 }

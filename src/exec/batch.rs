@@ -201,7 +201,7 @@ impl<'e> Runner<'e> {
                     multi.aborted = true;
                 }
                 if let Some(command) = prepared.found {
-                    self.engine.stats.rejected(self.worker.0, command.id);
+                    self.engine.stats.rejected(self.worker.0, command.id.0);
                 }
                 self.fail(&e, out);
                 Next::More
@@ -423,7 +423,7 @@ impl<'e> Runner<'e> {
         let took_us = clock::ticks_to_us(now.saturating_sub(self.ticks));
         self.ticks = now;
         let failed = out.errors() != failed_before;
-        self.engine.stats.called(self.worker.0, id, took_us, failed);
+        self.engine.stats.called(self.worker.0, id.0, took_us, failed);
         if took_us >= slow_from_us(&self.settings) && !row.flags.has(row_flag::SKIP_SLOWLOG) {
             super::monitor::slow(self.engine, session, self.unit.now_ms, took_us, argv);
         }
@@ -645,7 +645,7 @@ impl<'e> Runner<'e> {
                             }
                         }
                         let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
-                        engine.stats.called(self.worker.0, q.id, us, out.errors() != errors);
+                        engine.stats.called(self.worker.0, q.id.0, us, out.errors() != errors);
                     }
                 }
                 if self.source == Source::Client
@@ -721,7 +721,7 @@ impl<'e> Runner<'e> {
             effects.gone(&mut self.unit.gone);
             effects.push(session.db, argv, None, effect);
             let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
-            self.engine.stats.called(self.worker.0, q.id, us, out.errors() != errors);
+            self.engine.stats.called(self.worker.0, q.id.0, us, out.errors() != errors);
         }
     }
 

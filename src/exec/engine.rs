@@ -57,7 +57,7 @@ impl Engine {
                 log
             },
             stats: Stats::new(workers + 1, table.entries().len()),
-            acl: Acl::new(&settings),
+            acl: Acl::new(settings.requirepass.as_bytes()),
             gates: Gates::new(workers),
             clients: Clients::default(),
             pubsub: PubSub::default(),

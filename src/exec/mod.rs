@@ -8,6 +8,7 @@ pub mod command_cmd;
 pub mod connection;
 pub mod describe;
 pub mod engine;
+pub mod expire_cycle;
 pub mod gate;
 pub mod help;
 pub mod monitor;

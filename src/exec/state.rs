@@ -36,6 +36,8 @@ pub struct State {
     pub loading_start_s: AtomicI64,
     /// The next snapshot's epoch.
     pub snapshot_epoch: AtomicU32,
+    /// The shard at which the active expiry cycle begins its next round.
+    pub expire_shard: AtomicU32,
 }
 
 impl State {

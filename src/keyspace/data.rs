@@ -118,6 +118,11 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// Deletes the key if its time is over: for the active cycle.
+    pub fn expire(&mut self, key: Key<'_>) -> bool {
+        self.expired(key)
+    }
+
     /// The entry of a key, as a read sees it: counts as an access, a hit or a miss.
     #[inline]
     pub fn get(&mut self, key: Key<'_>) -> Option<&Entry> {

@@ -51,8 +51,6 @@ pub struct Db {
     pub(super) dict: Dict<Entry>,
     /// Entries that have an expiry.
     pub(super) expiring: usize,
-    /// Where the active expiry cycle goes on.
-    pub(super) expire_cursor: u64,
     /// This database's number when the running snapshot was cut (SWAPDB moves it).
     snapshot_db: u32,
     /// The walker has saved every segment before this position; `None`: all of them.
@@ -158,7 +156,7 @@ impl Keyspace {
 
 impl Shard {
     fn new(databases: usize, bits: u32) -> Self {
-        let db = || Db { dict: new_dict(bits), expiring: 0, expire_cursor: 0, snapshot_db: 0, snapshot_cursor: None };
+        let db = || Db { dict: new_dict(bits), expiring: 0, snapshot_db: 0, snapshot_cursor: None };
         Self { dbs: (0..databases).map(|_| db()).collect(), watched: Watched::default(), snapshot: None }
     }
 
@@ -222,7 +220,6 @@ impl Shard {
         }
         let old = std::mem::replace(&mut d.dict, new_dict(bits));
         d.expiring = 0;
-        d.expire_cursor = 0;
         match &mut self.snapshot {
             Some(snapshot) if d.snapshot_cursor.take().is_some() => {
                 snapshot.detached.push((d.snapshot_db, old));

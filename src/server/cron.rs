@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::exec::client::flag;
 use crate::exec::engine::Engine;
+use crate::exec::expire_cycle;
 
 /// Starts the cron thread; it ends when the process does.
 pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
@@ -18,6 +19,9 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             let hz = settings.hz.clamp(1, 500) as u64;
             std::thread::sleep(Duration::from_micros(1_000_000 / hz));
             engine.stats.sample(clock::now_ms());
+            // As stock: up to a quarter of the time, a little more with each step of effort.
+            let percent = 25 + 2 * (settings.active_expire_effort - 1);
+            expire_cycle::cycle(&engine, 10_000 * percent / hz as i64);
             drop_idle_clients(&engine, settings.timeout);
         }
     })?;

@@ -1,6 +1,7 @@
 //! Floor 3: counters, and the numbers INFO and LATENCY tell.
 //!
-//! A worker writes only its own counters (uncontended, relaxed); readers add them up. Knows no command's meaning.
+//! A worker writes only its own counters (uncontended, relaxed); readers add them up. Knows commands by their number in
+//! the table alone.
 
 pub mod latency;
 pub mod memory;
@@ -13,7 +14,6 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::base::Error;
-use crate::spec::CommandId;
 use latency::Histogram;
 
 use slowlog::SlowLog;
@@ -154,8 +154,8 @@ impl Stats {
     }
 
     #[inline]
-    pub fn called(&self, worker: usize, command: CommandId, took_us: u64, failed: bool) {
-        let stat = &self.workers[worker].commands[command.0 as usize];
+    pub fn called(&self, worker: usize, command: u16, took_us: u64, failed: bool) {
+        let stat = &self.workers[worker].commands[usize::from(command)];
         bump(&stat.calls, 1);
         bump(&stat.usec, took_us);
         if failed {
@@ -166,8 +166,8 @@ impl Stats {
         }
     }
 
-    pub fn rejected(&self, worker: usize, command: CommandId) {
-        bump(&self.workers[worker].commands[command.0 as usize].rejected, 1);
+    pub fn rejected(&self, worker: usize, command: u16) {
+        bump(&self.workers[worker].commands[usize::from(command)].rejected, 1);
     }
 
     #[inline]
@@ -208,10 +208,10 @@ impl Stats {
         self.errors.lock().iter().map(|(k, n)| (k.clone(), *n)).collect()
     }
 
-    pub fn command(&self, command: CommandId) -> CommandTotal {
+    pub fn command(&self, command: u16) -> CommandTotal {
         let mut sum = CommandTotal::default();
         for w in &self.workers {
-            let s = &w.commands[command.0 as usize];
+            let s = &w.commands[usize::from(command)];
             sum.calls += s.calls.load(Relaxed);
             sum.usec += s.usec.load(Relaxed);
             sum.rejected += s.rejected.load(Relaxed);
@@ -221,9 +221,9 @@ impl Stats {
     }
 
     /// Latencies of one command over all workers.
-    pub fn latency(&self, command: CommandId) -> latency::Snapshot {
+    pub fn latency(&self, command: u16) -> latency::Snapshot {
         let mut sum = latency::Snapshot::default();
-        self.workers.iter().for_each(|w| sum.add(&w.commands[command.0 as usize].latency));
+        self.workers.iter().for_each(|w| sum.add(&w.commands[usize::from(command)].latency));
         sum
     }
 

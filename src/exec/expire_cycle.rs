@@ -1,0 +1,78 @@
+//! The active expiry cycle: deletes what expired although nobody looks, with a bound on the time it takes.
+//!
+//! Runs on the cron's thread behind the outsiders' gate; every key is deleted as a unit of its own, as a lookup would.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::engine::Engine;
+use super::propagate::Effects;
+use crate::base::clock;
+use crate::keyspace::{Data, ExpirePolicy, Key, ShardId, Unit};
+
+/// Keys collected under one shard lock.
+const KEYS_AT_ONCE: usize = 64;
+
+/// One round over all shards, for at most `budget_us`. Only masters expire; replicas wait for the master's DEL.
+pub fn cycle(engine: &Arc<Engine>, budget_us: i64) {
+    let (state, started) = (&engine.state, clock::mono_us());
+    let idle = state.is_replica() || state.is_loading() || state.active_expire_off.load(Relaxed);
+    if idle || engine.pause.current(clock::now_ms()).is_some() {
+        return;
+    }
+    // Whoever was left out for lack of time comes first in the next round.
+    let first = state.expire_shard.load(Relaxed);
+    for i in 0..engine.ks.shards() {
+        let shard = (first + i) % engine.ks.shards();
+        for db in 0..engine.ks.databases() {
+            while expire_some(engine, ShardId(shard), db) {
+                if clock::mono_us() - started > budget_us {
+                    state.expire_shard.store(shard, Relaxed);
+                    engine.stats.counters.expired_time_cap_reached.fetch_add(1, Relaxed);
+                    note_time(engine, started);
+                    return;
+                }
+            }
+        }
+    }
+    note_time(engine, started);
+}
+
+fn note_time(engine: &Engine, started_us: i64) {
+    let took = (clock::mono_us() - started_us).max(0) as u64;
+    engine.stats.counters.expire_cycle_us.fetch_add(took, Relaxed);
+}
+
+/// Expires one portion; true if there may be more.
+fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
+    let now_ms = clock::now_ms();
+    let due = engine.ks.due_keys(shard, db, now_ms, KEYS_AT_ONCE);
+    if due.keys.is_empty() {
+        return false;
+    }
+    let _gate = engine.gates.pass(engine.gates.outsider());
+    // The role may have changed before the gate was passed.
+    if engine.state.is_replica() {
+        return false;
+    }
+    let mut unit = Unit {
+        now_ms,
+        policy: ExpirePolicy::Delete,
+        notify_mask: engine.settings().notify_keyspace_events.0,
+        ..Unit::default()
+    };
+    for key in &due.keys {
+        let key = Key::new(key);
+        let mut data = Data::lock_one(&engine.ks, key.hash, db, &mut unit);
+        data.expire(key);
+        let mut effects = Effects::default();
+        effects.gone(&mut data.unit.gone);
+        effects.append(engine);
+    }
+    engine.stats.counters.expired_keys.fetch_add(unit.expired, Relaxed);
+    engine.state.dirty.fetch_add(unit.expired, Relaxed);
+    engine.pubsub.publish_events(unit.notify_mask, unit.events.drain(..));
+    engine.free_later(unit.garbage.drain(..));
+    engine.log.notify_readers();
+    due.keys.len() >= KEYS_AT_ONCE
+}

@@ -1,0 +1,47 @@
+//! Finding keys whose time is over before anybody asks for them.
+//!
+//! Each segment of a dictionary notes the earliest expiry it may hold, so that a pass touches only segments where
+//! something is due. Deleting is the caller's: it must be told to replicas.
+
+use super::entry::Entry;
+use super::shard::{Keyspace, ShardId};
+
+/// Expired keys of one database in one shard.
+#[derive(Debug, Default)]
+pub struct Due {
+    pub keys: Vec<Box<[u8]>>,
+}
+
+impl Keyspace {
+    /// Collects up to about `limit` keys of a shard's part of a database that expired before `now_ms`. Segments whose
+    /// keys were all collected are marked with the next deadline among those that stay.
+    pub fn due_keys(&self, id: ShardId, db: usize, now_ms: i64, limit: usize) -> Due {
+        let mut due = Due::default();
+        let mut shard = self.lock(id);
+        let d = &mut shard.dbs[db];
+        if d.expiring == 0 {
+            return due;
+        }
+        let mut cursor = 0;
+        while due.keys.len() < limit
+            && let Some(at) = d.dict.due_segment(cursor, now_ms)
+        {
+            let mut next_deadline = i64::MAX;
+            for (entry, expire_ms) in d.dict.entries_at(at).filter_map(|e| Some((e, Entry::expire_ms(e)?))) {
+                if expire_ms < now_ms {
+                    due.keys.push(entry.key().into());
+                } else {
+                    next_deadline = next_deadline.min(expire_ms);
+                }
+            }
+            // What was collected is about to go; should it stay (a replica's role came between), lookups still see it
+            // as expired.
+            d.dict.set_deadline_at(at, next_deadline);
+            match d.dict.segment_at(at).and_then(|(_, next)| next) {
+                Some(next) => cursor = next,
+                None => break,
+            }
+        }
+        due
+    }
+}
