@@ -65,7 +65,7 @@ impl Shape {
         (quantum << (64 - QUANTUM_BITS - self.depth)) as u64
     }
 
-    pub(super) fn next(self, i: usize) -> usize {
+    fn next(self, i: usize) -> usize {
         if i + 1 == self.buckets { 0 } else { i + 1 }
     }
 

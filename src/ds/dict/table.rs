@@ -103,12 +103,16 @@ impl<T: ThinOwned> Dict<T> {
         // SAFETY: the segment is the directory's, so allocated; `home` is below its bucket count.
         let bucket = unsafe { segment.bucket(shape.home(position)) };
         let (tag, fp) = (shape.tag(position), fingerprint(hash));
-        if prefetch_in(bucket, fp, tag) || bucket.spilled() & RIGHT == 0 {
+        let spilled = bucket.spilled();
+        if prefetch_in(bucket, fp, tag) || spilled == 0 {
             return;
         }
-        let next = shape.next(shape.home(position));
-        // SAFETY: as above; `next` is one of the segment's buckets.
-        prefetch_in(unsafe { segment.bucket(next) }, fp, tag);
+        for at in shape.neighbours(shape.home(position), spilled) {
+            // SAFETY: as above; neighbours are in the segment too.
+            if prefetch_in(unsafe { segment.bucket(at) }, fp, tag) {
+                return;
+            }
+        }
     }
 
     #[inline]
