@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use arc_swap::Guard;
 use smallvec::SmallVec;
 
 use super::call::{Call, Flow, Handler, Takeover, Wait};
@@ -70,7 +71,7 @@ const ASYNC_LOADING: u32 = 1 << 6;
 pub struct Runner<'e> {
     engine: &'e Arc<Engine>,
     worker: WorkerId,
-    settings: Arc<Settings>,
+    settings: Guard<Arc<Settings>>,
     source: Source,
     gate: Option<Gate<'e>>,
     unit: Unit,
@@ -100,7 +101,7 @@ impl<'e> Runner<'e> {
         let mut me = Self {
             engine,
             worker,
-            settings: engine.settings(),
+            settings: engine.config.now(),
             source,
             gate: None,
             unit: Unit::default(),
@@ -124,7 +125,7 @@ impl<'e> Runner<'e> {
 
     /// Reads the clock and the server's state; again after every command that may have changed them.
     fn refresh(&mut self) {
-        let (state, s) = (&self.engine.state, &*self.settings);
+        let (state, s) = (&self.engine.state, &**self.settings);
         self.unit.now_ms = clock::now_ms();
         self.unit.notify_mask = s.notify_keyspace_events.0;
         self.unit.touch = touch_of(s);
@@ -403,7 +404,7 @@ impl<'e> Runner<'e> {
             Handler::Session(f) => {
                 self.leave_gate();
                 let next = self.run_session(session, row, f, argv, raw, out);
-                self.settings = self.engine.settings();
+                self.settings = self.engine.config.now();
                 self.refresh();
                 next
             }

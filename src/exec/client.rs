@@ -78,6 +78,8 @@ pub struct ClientHandle {
     unblock: Mutex<Option<Unblock>>,
     outbox: Mutex<Outbox>,
     has_mail: AtomicBool,
+    /// Something of the above wants the connection's attention: one look for the usual case that nothing does.
+    news: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -111,6 +113,7 @@ impl ClientHandle {
             unblock: Mutex::new(None),
             outbox: Mutex::default(),
             has_mail: AtomicBool::new(false),
+            news: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
     }
@@ -135,7 +138,7 @@ impl ClientHandle {
         drop(outbox);
         // Release pairs with the Acquire in `mail`.
         if !self.has_mail.swap(true, std::sync::atomic::Ordering::Release) {
-            self.waker.wake();
+            self.announce();
         }
         size
     }
@@ -153,9 +156,16 @@ impl ClientHandle {
         Some(std::mem::take(&mut self.outbox.lock().bytes))
     }
 
-    /// Whether something waits for the connection's task. Register first, then look.
-    pub fn has_news(&self) -> bool {
-        self.has_mail.load(Relaxed) || self.is_killed() || self.unblock.lock().is_some()
+    fn announce(&self) {
+        // Release pairs with the Acquire in `take_news`: who sees the news sees what it is about.
+        self.news.store(true, std::sync::atomic::Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether something waits for the connection's task; once. Register first, then look, before going to sleep.
+    #[inline]
+    pub fn take_news(&self) -> bool {
+        self.news.load(Relaxed) && self.news.swap(false, std::sync::atomic::Ordering::Acquire)
     }
 
     pub fn register(&self, waker: &std::task::Waker) {
@@ -165,7 +175,7 @@ impl ClientHandle {
     /// Ends the connection as soon as its task looks.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
-        self.waker.wake();
+        self.announce();
     }
 
     pub fn is_killed(&self) -> bool {
@@ -178,7 +188,7 @@ impl ClientHandle {
             return false;
         }
         *self.unblock.lock() = Some(how);
-        self.waker.wake();
+        self.announce();
         true
     }
 

@@ -182,9 +182,7 @@ impl<S: Socket + 'static> Conn<S> {
                 Poll::Pending => {}
             }
         }
-        // Registered before looking, so that nothing posted in between is missed.
-        self.session.handle.register(cx.waker());
-        if self.session.handle.has_news() {
+        if self.session.handle.take_news() {
             return Poll::Ready(Woken::News);
         }
         match waiting {
@@ -205,15 +203,17 @@ impl<S: Socket + 'static> Conn<S> {
             // A blocked client is still read, to learn that it left.
             Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
         };
-        if !may_read {
-            return Poll::Pending;
+        if may_read {
+            let read = pin!(self.socket.read_buf(self.input.spare()));
+            match read.poll(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(n)) => return Poll::Ready(Woken::Read(n)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Woken::Failed),
+            }
         }
-        let read = pin!(self.socket.read_buf(self.input.spare()));
-        match read.poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(n)) => Poll::Ready(Woken::Read(n)),
-            Poll::Ready(Err(_)) => Poll::Ready(Woken::Failed),
-        }
+        // Registered before the last look, so that nothing posted in between is missed.
+        self.session.handle.register(cx.waker());
+        if self.session.handle.take_news() { Poll::Ready(Woken::News) } else { Poll::Pending }
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
