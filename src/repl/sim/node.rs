@@ -154,7 +154,7 @@ impl Node {
             config: MasterConfig {
                 timeout_ms: 10_000,
                 ping_period_ms: 3_000,
-                backlog_ttl_ms: 20_000,
+                backlog_ttl_ms: 2_000 + io.rng.below(10_000) as i64,
                 diskless: io.rng.chance(0.5),
                 diskless_delay_ms: io.rng.below(3) as i64 * 500,
                 ..MasterConfig::default()
@@ -200,7 +200,7 @@ impl Node {
         }
         self.writes += 1;
         let (key, value) = (io.rng.below(50).to_string(), self.writes.to_string());
-        let padding = vec![b'x'; io.rng.below(200) as usize];
+        let padding = vec![b'x'; if io.rng.chance(0.3) { io.rng.below(400) as usize } else { 0 }];
         let mut record = Vec::new();
         encode_command(&mut record, [b"SET".as_slice(), key.as_bytes(), value.as_bytes(), &padding]);
         self.apply(&[b"SET".to_vec(), key.into_bytes(), value.into_bytes()], &record);

@@ -407,7 +407,15 @@ impl World {
                 }
             }
             68..83 => {
-                let master = self.rng.below(self.nodes.len() as u64) as usize;
+                // Often as after a failover: a former master comes back to the replica that took its place.
+                let replid = self.nodes[node].identity.replid;
+                let heirs: Vec<usize> =
+                    (0..self.nodes.len()).filter(|n| self.nodes[*n].identity.replid2 == replid).collect();
+                let master = if !heirs.is_empty() && self.rng.chance(0.7) {
+                    heirs[self.rng.below(heirs.len() as u64) as usize]
+                } else {
+                    self.rng.below(self.nodes.len() as u64) as usize
+                };
                 self.hang(node, master);
             }
             83..92 => {
@@ -489,6 +497,12 @@ impl World {
             self.on(node, None, |node, io| node.abort_failover(io));
         }
         if self.weather == Weather::Storm {
+            // A request to take over that is on its way when the failover is given up still makes a master of whom it
+            // reaches, with stock servers too: let it arrive before the roles are dealt out.
+            let calm_ms = self.now_ms + 3_000;
+            while self.now_ms < calm_ms {
+                self.next();
+            }
             self.plant();
         }
     }
