@@ -1,0 +1,256 @@
+//! The master's stream: read, carried out, passed on to our own log byte for byte, and acknowledged.
+//!
+//! Requests go the way of all requests, so this file knows no command but REPLCONF GETACK, the one that is answered.
+//! A transaction is passed on when its EXEC was carried out: what was received of one when the link breaks is asked for
+//! again.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::time::MissedTickBehavior;
+
+use super::follower::{Follower, Hold};
+use super::handshake::Event;
+use super::link::{Connection, reason};
+use super::note::printable;
+use crate::base::{clock, log};
+use crate::config::PropagationError;
+use crate::exec::batch::{BATCH_MAX, Next, Runner};
+use crate::exec::client::{ClientHandle, flag};
+use crate::exec::engine::Engine;
+use crate::exec::session::Session;
+use crate::resp::{Argv, Batch, Input, Limits, Reply, encode_command};
+
+/// What ended the stream.
+enum Broken {
+    /// The bytes are no requests: going on from here is out of the question.
+    Protocol(String),
+    /// The role changed: whoever changed it has ended the link.
+    Stale,
+}
+
+struct Applier {
+    engine: Arc<Engine>,
+    role_epoch: u64,
+    session: Session,
+    input: Input,
+    batch: Batch,
+    /// What was received of a transaction.
+    unfinished: Vec<u8>,
+    /// Nobody reads it.
+    out: Reply,
+    ack_wanted: bool,
+}
+
+enum Woken {
+    Read(std::io::Result<usize>),
+    Killed,
+    Second,
+}
+
+/// Applies the stream of an agreed link until its end.
+pub(super) async fn stream(mut connection: Connection) {
+    let follower = connection.follower.clone();
+    let mut applier = Applier::new(&connection);
+    applier.input.feed(&std::mem::take(&mut connection.received));
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        match applier.apply() {
+            Ok(()) => {}
+            Err(Broken::Stale) => return,
+            Err(Broken::Protocol(text)) => {
+                log::warning!("{text}");
+                follower.step(Some(connection.attempt), Event::Lost { error: text, held: None });
+                return;
+            }
+        }
+        if std::mem::take(&mut applier.ack_wanted) {
+            follower.acknowledge(connection.attempt);
+        }
+        let error = loop {
+            let handle = applier.session.handle.clone();
+            let woken = {
+                let mut read = pin!(connection.socket.read_buf(applier.input.spare()));
+                let mut tick = pin!(second.tick());
+                std::future::poll_fn(|cx| {
+                    handle.register(cx.waker());
+                    if handle.is_killed() {
+                        return Poll::Ready(Woken::Killed);
+                    }
+                    if let Poll::Ready(result) = read.as_mut().poll(cx) {
+                        return Poll::Ready(Woken::Read(result));
+                    }
+                    tick.as_mut().poll(cx).map(|_| Woken::Second)
+                })
+                .await
+            };
+            match woken {
+                Woken::Read(Ok(n)) if n > 0 => {
+                    connection.count(n);
+                    handle.net_in_bytes.fetch_add(n as u64, Relaxed);
+                    if follower.step(Some(connection.attempt), Event::Heard).is_none() {
+                        return;
+                    }
+                    break None;
+                }
+                Woken::Read(Ok(_)) => break Some("Connection closed by the master".to_owned()),
+                Woken::Read(Err(e)) => break Some(reason(&e)),
+                Woken::Killed => break Some("Connection closed by CLIENT KILL".to_owned()),
+                Woken::Second => {
+                    // Ends the attempt, and this task with it, if the master is silent.
+                    if follower.time_out(connection.attempt).is_none() {
+                        return;
+                    }
+                }
+            }
+        };
+        if let Some(error) = error {
+            let held = Some(follower.standing());
+            follower.step(Some(connection.attempt), Event::Lost { error, held });
+            return;
+        }
+    }
+}
+
+impl Applier {
+    fn new(connection: &Connection) -> Self {
+        let engine = connection.follower.engine.clone();
+        let now_ms = clock::now_ms();
+        let id = engine.clients.next_id();
+        let (peer, own) = (connection.peer.clone(), connection.own.clone());
+        let handle = Arc::new(ClientHandle::new(id, peer, own, connection.fd, now_ms, flag::MASTER));
+        engine.clients.add(handle.clone());
+        let mut session = Session::new(handle, true);
+        session.is_master_link = true;
+        // A stream that goes on does not say again which database it selected.
+        let db = engine.log.with(|log| log.selected_db()).unwrap_or(-1).max(0);
+        session.select(db as usize);
+        Self {
+            role_epoch: connection.role_epoch,
+            session,
+            input: Input::new(Limits::master()),
+            batch: Batch::default(),
+            unfinished: Vec::new(),
+            out: Reply::new(2),
+            ack_wanted: false,
+            engine,
+        }
+    }
+
+    /// Carries out what was received, as far as it goes.
+    fn apply(&mut self) -> Result<(), Broken> {
+        let engine = self.engine.clone();
+        let mut runner = Runner::of_master(&engine, engine.gates.outsider(), self.role_epoch);
+        runner.resume_stream(std::mem::take(&mut self.unfinished));
+        self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
+        let result = loop {
+            if let Err(e) = self.input.next_batch(&mut self.batch, BATCH_MAX) {
+                break Err(Broken::Protocol(format!("Protocol error ({e}) from the master; closing the link.")));
+            }
+            if self.batch.is_empty() {
+                break Ok(());
+            }
+            if let Err(broken) = self.apply_batch(&mut runner) {
+                break Err(broken);
+            }
+            let n = self.batch.len();
+            self.input.consume(&mut self.batch, n);
+            self.out.clear();
+        };
+        self.unfinished = runner.end_of_stream();
+        engine.log.notify_readers();
+        result
+    }
+
+    fn apply_batch(&mut self, runner: &mut Runner<'_>) -> Result<(), Broken> {
+        let Self { session, input, batch, out, .. } = self;
+        let prepared = runner.prepare(session.db, (0..batch.len()).map(|i| batch.argv(input, i)));
+        for (i, prepared) in prepared.into_iter().enumerate() {
+            let argv = batch.argv(input, i);
+            if batch.is_inline(i) {
+                return Err(Broken::Protocol(
+                    "WARNING: Receiving inline protocol from master, master stream corruption? Closing the master \
+                     connection and discarding the cached master."
+                        .into(),
+                ));
+            }
+            let wire = match batch.wire(input, i) {
+                Some(wire) => Cow::Borrowed(wire),
+                None => Cow::Owned(written_again(argv, batch.wire_bytes(i))?),
+            };
+            if is_getack(argv) {
+                self.ack_wanted = true;
+                runner.pass_on(session, &wire);
+                continue;
+            }
+            let errors = out.errors();
+            // A blocking command or a takeover has no meaning here: its effect, if any, comes as requests of its own.
+            if let Next::Close = runner.run_from_master(session, prepared, argv, &wire, out) {
+                return Err(Broken::Stale);
+            }
+            if out.errors() != errors {
+                complain(&self.engine, argv, out.last_error().unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.session.close(&self.engine);
+    }
+}
+
+/// The bytes of a request too long to be kept as it came. What it had more than we would write were ignored line ends.
+fn written_again(argv: Argv<'_>, wire_bytes: usize) -> Result<Vec<u8>, Broken> {
+    let mut request = Vec::new();
+    encode_command(&mut request, argv.iter());
+    let Some(ignored) = wire_bytes.checked_sub(request.len()) else {
+        return Err(Broken::Protocol("The master's stream is not what a master writes; closing the link.".into()));
+    };
+    let mut wire = vec![b'\n'; ignored];
+    wire.append(&mut request);
+    Ok(wire)
+}
+
+fn is_getack(argv: Argv<'_>) -> bool {
+    argv.len() == 3
+        && argv.word(0).eq_ignore_ascii_case(b"replconf")
+        && argv.word(1).eq_ignore_ascii_case(b"getack")
+}
+
+/// A request of the master failed here: the two may hold different data.
+#[cold]
+fn complain(engine: &Engine, argv: Argv<'_>, error: &[u8]) {
+    engine.stats.counters.unexpected_error_replies.fetch_add(1, Relaxed);
+    let (error, command) = (printable(error), printable(argv.word(0)).to_ascii_lowercase());
+    log::warning!(
+        "== CRITICAL == This replica is sending an error to its master: '{error}' after processing the command \
+         '{command}'"
+    );
+    match engine.settings().propagation_error_behavior {
+        PropagationError::Ignore => {}
+        PropagationError::Panic | PropagationError::PanicOnReplicas => {
+            log::warning!("This replica panicked sending an error to its master, as propagation-error-behavior asks.");
+            std::process::abort();
+        }
+    }
+}
+
+impl Follower {
+    /// The replica that was to take over answered PSYNC FAILOVER.
+    pub(super) fn failover_answered(self: &Arc<Self>, accepted: bool) {
+        self.repl.failover_answered(&self.engine, accepted);
+        if !accepted {
+            self.lead(Hold::Take(&self.engine));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Following a master: the role of this node, and whoever drives the link to the master.
+//!
+//! The link's state machine stands behind one lock; REPLICAOF, the ticker and the connection's task step it, and what it
+//! asks for is done there and then. A connection belongs to an attempt, numbered: closing it or beginning another makes
+//! the number void, and what the old one's task or loader still brings is not looked at.
+//!
+//! Locks: gates before the link's lock, never the other way round; the role changes with both held. So behind any gate
+//! the role stands still, and a task that finds its attempt current there may act on it. Must not know what the
+//! connection carries: that is `link`, `receive` and `apply`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
+
+use super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
+use super::id::{ReplId, Resume};
+use super::link;
+use super::note::Note;
+use super::state::Repl;
+use crate::base::{clock, log, rand};
+use crate::exec::engine::Engine;
+use crate::exec::gate::{AllGates, step_aside};
+
+/// The replica's half of replication; a part of the engine.
+pub struct Follower {
+    pub(super) engine: Arc<Engine>,
+    pub(super) repl: Arc<Repl>,
+    runtime: Handle,
+    link: Mutex<Link>,
+    /// The attempt that counts.
+    attempt: AtomicU64,
+    /// Held by the thread that loads: a new transfer waits until an abandoned one has cleaned up.
+    pub(super) loading: Mutex<()>,
+}
+
+struct Link {
+    machine: MasterLink,
+    task: Option<AbortHandle>,
+    /// Towards the master's socket.
+    out: Option<UnboundedSender<Vec<u8>>>,
+}
+
+/// What INFO and ROLE tell of the link.
+#[derive(Clone, Debug)]
+pub struct LinkReport {
+    pub host: String,
+    pub port: u16,
+    pub state: LinkState,
+    /// Seconds since the master was last heard; -1 while the link is down.
+    pub last_io_s: i64,
+    /// Seconds since a link that once stood is down; -1 if it never did.
+    pub down_s: i64,
+}
+
+/// What is behind an attempt's number.
+pub(super) type Attempt = u64;
+
+/// How a role changes: with every gate held by the caller, or with the gates to be taken.
+pub enum Hold<'a> {
+    /// Inside EXEC, which holds all gates. What it has changed so far is not in the log yet.
+    Held,
+    Take(&'a Engine),
+}
+
+impl<'a> Hold<'a> {
+    fn take(&self) -> Option<AllGates<'a>> {
+        match self {
+            Self::Held => None,
+            Self::Take(engine) => Some(step_aside(|| engine.gates.take_all())),
+        }
+    }
+}
+
+impl Follower {
+    /// `runtime` carries the connection and applies the stream.
+    pub fn new(engine: Arc<Engine>, repl: Arc<Repl>, runtime: Handle) -> Arc<Self> {
+        let link = Link { machine: MasterLink::new(LinkConfig::default()), task: None, out: None };
+        Arc::new(Self {
+            engine,
+            repl,
+            runtime,
+            link: Mutex::new(link),
+            attempt: AtomicU64::new(0),
+            loading: Mutex::new(()),
+        })
+    }
+
+    /// Begins to tick, and to follow the master that the configuration names. `held`: the history of the file that was
+    /// loaded, if it told; the log stands at its offset already.
+    pub fn start(self: &Arc<Self>, held: Option<Resume>) {
+        let me = self.clone();
+        self.runtime.spawn(async move {
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                second.tick().await;
+                me.step(None, Event::Tick);
+            }
+        });
+        if let Some((host, port)) = self.engine.settings().replicaof.clone() {
+            self.engine.state.set_role(true);
+            log::set_role('S');
+            self.step(None, Event::SetMaster { host, port, held, failover: false });
+        }
+    }
+
+    /// REPLICAOF host port.
+    pub fn follow(self: &Arc<Self>, hold: Hold<'_>, host: String, port: u16, failover: bool) {
+        let gates = hold.take();
+        let engine = &self.engine;
+        if !engine.state.is_replica() {
+            // As a replica we will need to know where we stand, whether or not anybody follows us.
+            engine.log.create_backlog();
+        }
+        engine.state.set_role(true);
+        log::set_role('S');
+        // Inside EXEC our data is ahead of the log by what the transaction did.
+        let held = matches!(hold, Hold::Take(_)).then(|| self.standing());
+        engine.config.update(|s| s.replicaof = Some((host.clone(), port)));
+        self.step(None, Event::SetMaster { host, port, held, failover });
+        drop(gates);
+    }
+
+    /// REPLICAOF NO ONE. Nothing happens on a master.
+    pub fn lead(self: &Arc<Self>, hold: Hold<'_>) {
+        let gates = hold.take();
+        let engine = &self.engine;
+        if !engine.state.is_replica() {
+            return;
+        }
+        engine.state.set_role(false);
+        engine.state.link_up.store(false, Relaxed);
+        log::set_role('M');
+        engine.config.update(|s| s.replicaof = None);
+        self.step(None, Event::Unset);
+        let offset = engine.log.end_offset();
+        let identity = {
+            let mut identity = self.repl.identity.lock();
+            identity.shift(ReplId::new(rand::hex_id()), offset);
+            *identity
+        };
+        Note::notice(format!(
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+            identity.replid2, identity.second_offset, identity.replid
+        ))
+        .log();
+        // Our replicas come back at once, and learn of the new id by it.
+        self.repl.disconnect_replicas(engine);
+        // A stream that goes on under a new master begins with a SELECT.
+        engine.log.forget_selected_db();
+        drop(gates);
+    }
+
+    /// Host and port of the master, if this is a replica.
+    pub fn master(&self) -> Option<(String, u16)> {
+        self.link.lock().machine.master().map(|(host, port)| (host.to_owned(), port))
+    }
+
+    pub fn report(&self) -> Option<LinkReport> {
+        let link = self.link.lock();
+        let machine = &link.machine;
+        let (host, port) = machine.master()?;
+        let now_ms = clock::mono_ms();
+        let state = machine.state();
+        let last_io_s = if state == LinkState::Connected { (now_ms - machine.heard_ms()) / 1000 } else { -1 };
+        let down_s = machine.down_since_ms().map_or(-1, |since| (now_ms - since) / 1000);
+        Some(LinkReport { host: host.to_owned(), port, state, last_io_s, down_s })
+    }
+
+    /// Where the data of this node stands.
+    pub(super) fn standing(&self) -> Resume {
+        Resume { replid: self.repl.identity.lock().replid, offset: self.engine.log.end_offset() }
+    }
+
+    /// Whether this attempt still counts. Only behind a gate, or with the answer put to no use but to give up, is
+    /// there something to be had from it.
+    pub(super) fn is_current(&self, attempt: Attempt) -> bool {
+        self.attempt.load(Relaxed) == attempt
+    }
+
+    /// Tells the state machine what happened; does what it asks for. Gives back what only the connection's task can do,
+    /// or `None` if the event came from an attempt that no longer counts.
+    pub(super) fn step(self: &Arc<Self>, from: Option<Attempt>, event: Event) -> Option<Vec<Action>> {
+        self.drive(from, |machine, now_ms, actions| machine.step(now_ms, event, actions)).map(|(left, ())| left)
+    }
+
+    /// Hands the handshake's bytes over. Gives also how many of them were used.
+    pub(super) fn receive(self: &Arc<Self>, from: Attempt, bytes: &[u8]) -> Option<(Vec<Action>, usize)> {
+        self.drive(Some(from), |machine, now_ms, actions| machine.receive(now_ms, bytes, actions))
+    }
+
+    /// Ends a link on which the master was not heard for too long.
+    pub(super) fn time_out(self: &Arc<Self>, from: Attempt) -> Option<()> {
+        let held = Some(self.standing());
+        let lost = |machine: &mut MasterLink, now_ms: i64, actions: &mut Vec<Action>| {
+            if machine.timed_out(now_ms, actions) {
+                machine.step(now_ms, Event::Lost { error: "timeout".into(), held }, actions);
+            }
+        };
+        self.drive(Some(from), lost).map(|_| ())
+    }
+
+    fn drive<R>(
+        self: &Arc<Self>,
+        from: Option<Attempt>,
+        f: impl FnOnce(&mut MasterLink, i64, &mut Vec<Action>) -> R,
+    ) -> Option<(Vec<Action>, R)> {
+        let mut link = self.link.lock();
+        if from.is_some_and(|attempt| !self.is_current(attempt)) {
+            return None;
+        }
+        link.machine.config = self.link_config();
+        let mut actions = Vec::new();
+        let result = f(&mut link.machine, clock::mono_ms(), &mut actions);
+        Some((self.perform(&mut link, actions), result))
+    }
+
+    fn perform(self: &Arc<Self>, link: &mut Link, actions: Vec<Action>) -> Vec<Action> {
+        let mut left = Vec::new();
+        for action in actions {
+            match action {
+                Action::Log(note) => note.log(),
+                Action::Connect { host, port } => {
+                    let attempt = self.next_attempt();
+                    let (out, mail) = unbounded_channel();
+                    let task = self.runtime.spawn(link::run(self.clone(), attempt, host, port, mail));
+                    link.task = Some(task.abort_handle());
+                    link.out = Some(out);
+                }
+                Action::Send(bytes) => send(link, bytes),
+                Action::Close => {
+                    self.next_attempt();
+                    link.out = None;
+                    if let Some(task) = link.task.take() {
+                        task.abort();
+                    }
+                }
+                Action::SendAck => send(link, ack(self.engine.log.end_offset(), None)),
+                Action::State(state) => {
+                    self.engine.state.link_up.store(state == LinkState::Connected, Relaxed);
+                }
+                other @ (Action::BeginFullSync { .. } | Action::Continue { .. } | Action::FailoverAnswered { .. }) => {
+                    left.push(other);
+                }
+            }
+        }
+        left
+    }
+
+    fn next_attempt(&self) -> Attempt {
+        self.attempt.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Says at once how far the stream was applied.
+    pub(super) fn acknowledge(&self, attempt: Attempt) {
+        let link = self.link.lock();
+        if self.is_current(attempt) {
+            send(&link, ack(self.engine.log.end_offset(), None));
+        }
+    }
+
+    fn link_config(&self) -> LinkConfig {
+        let s = self.engine.config.now();
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        LinkConfig {
+            user: some(&s.masteruser).map(String::into_bytes),
+            password: (!s.masterauth.is_empty()).then(|| s.masterauth.as_bytes().to_vec()),
+            listening_port: if s.replica_announce_port != 0 { s.replica_announce_port } else { s.port },
+            announce_ip: some(&s.replica_announce_ip),
+            timeout_ms: s.repl_timeout.saturating_mul(1000),
+        }
+    }
+}
+
+fn send(link: &Link, bytes: Vec<u8>) {
+    if let Some(out) = &link.out {
+        // A connection that is gone already tells so by another way.
+        let _ = out.send(bytes);
+    }
+}

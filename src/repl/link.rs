@@ -1,0 +1,217 @@
+//! The connection to the master: made, read and written. What is said on it is decided elsewhere: by the handshake's
+//! state machine, by the receiver of a full resync, by the applier of the stream.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::apply;
+use super::follower::{Attempt, Follower};
+use super::handshake::{Action, Event};
+use super::id::{ReplId, Resume};
+use super::receive;
+use crate::config::Settings;
+
+/// The reading side of an attempt.
+pub(super) struct Connection {
+    pub follower: Arc<Follower>,
+    pub attempt: Attempt,
+    pub socket: OwnedReadHalf,
+    pub peer: String,
+    pub own: String,
+    pub fd: i32,
+    /// The data the stream will apply to belongs to the role of this epoch.
+    pub role_epoch: u64,
+    /// Received and not yet looked at.
+    pub received: Vec<u8>,
+}
+
+/// What follows the handshake.
+enum Agreed {
+    FullSync(Option<Resume>),
+    Continue(Option<ReplId>),
+}
+
+/// Room for one read.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// An attempt, from connecting to its end. It may be aborted wherever it waits; what it holds cleans up when dropped.
+pub(super) async fn run(
+    follower: Arc<Follower>,
+    attempt: Attempt,
+    host: String,
+    port: u16,
+    mail: UnboundedReceiver<Vec<u8>>,
+) {
+    let socket = match connect(&follower.engine.settings(), &host, port).await {
+        Ok(socket) => socket,
+        Err(e) => {
+            follower.step(Some(attempt), Event::ConnectFailed(reason(&e)));
+            return;
+        }
+    };
+    let show = |address: io::Result<SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+    let (peer, own, fd) = (show(socket.peer_addr()), show(socket.local_addr()), socket.as_raw_fd());
+    let role_epoch = follower.engine.state.role_epoch();
+    let (socket, writer) = socket.into_split();
+    tokio::spawn(write(follower.clone(), attempt, writer, mail));
+    if follower.step(Some(attempt), Event::Connected).is_none() {
+        return;
+    }
+    let connection = Connection { follower, attempt, socket, peer, own, fd, role_epoch, received: Vec::new() };
+    connection.serve().await;
+}
+
+impl Connection {
+    async fn serve(mut self) {
+        let Some(agreed) = self.greet().await else { return };
+        match agreed {
+            Agreed::FullSync(from) => {
+                if receive::receive(&mut self, from).await.is_none() {
+                    return;
+                }
+            }
+            Agreed::Continue(new_replid) => {
+                if self.go_on(new_replid).is_none() {
+                    return;
+                }
+            }
+        }
+        apply::stream(self).await;
+    }
+
+    /// Reads more; `None`, after having told so, if there will be no more.
+    pub async fn read(&mut self) -> Option<usize> {
+        self.received.reserve(READ_BYTES);
+        let read = self.socket.read_buf(&mut self.received).await;
+        let error = match read {
+            Ok(0) => "Connection closed by the master".to_owned(),
+            Ok(n) => {
+                self.count(n);
+                return Some(n);
+            }
+            Err(e) => reason(&e),
+        };
+        self.follower.step(Some(self.attempt), Event::Lost { error, held: None });
+        None
+    }
+
+    pub fn count(&self, n: usize) {
+        let stats = &self.follower.engine.stats;
+        stats.network(self.follower.engine.gates.outsider().0, n, 0);
+        stats.counters.repl_in.fetch_add(n as u64, Relaxed);
+    }
+
+    async fn greet(&mut self) -> Option<Agreed> {
+        loop {
+            self.read().await?;
+            let (actions, used) = self.follower.receive(self.attempt, &self.received)?;
+            self.received.drain(..used);
+            let mut agreed = None;
+            for action in actions {
+                match action {
+                    Action::BeginFullSync { from } => agreed = Some(Agreed::FullSync(from)),
+                    Action::Continue { new_replid } => agreed = Some(Agreed::Continue(new_replid)),
+                    Action::FailoverAnswered { accepted } => self.follower.failover_answered(accepted),
+                    Action::Log(_)
+                    | Action::Connect { .. }
+                    | Action::Send(_)
+                    | Action::Close
+                    | Action::SendAck
+                    | Action::State(_) => {}
+                }
+            }
+            if agreed.is_some() {
+                return agreed;
+            }
+        }
+    }
+
+    /// The master accepted a partial resync.
+    fn go_on(&self, new_replid: Option<ReplId>) -> Option<()> {
+        let follower = &self.follower;
+        let engine = &follower.engine;
+        let gates = engine.gates.take_all();
+        if !follower.is_current(self.attempt) {
+            return None;
+        }
+        if let Some(id) = new_replid {
+            let changed = follower.repl.identity.lock().continue_as(id, engine.log.end_offset());
+            if changed {
+                // They come back at once, and learn of the new id by it.
+                follower.repl.disconnect_replicas(engine);
+            }
+        }
+        engine.log.create_backlog();
+        drop(gates);
+        Some(())
+    }
+}
+
+/// Sends what is put in, until the attempt ends.
+async fn write(
+    follower: Arc<Follower>,
+    attempt: Attempt,
+    mut writer: OwnedWriteHalf,
+    mut mail: UnboundedReceiver<Vec<u8>>,
+) {
+    while let Some(bytes) = mail.recv().await {
+        if let Err(e) = writer.write_all(&bytes).await {
+            follower.step(Some(attempt), Event::WriteFailed(reason(&e)));
+            return;
+        }
+        follower.engine.stats.counters.repl_out.fetch_add(0, Relaxed);
+    }
+}
+
+/// Connects to the first address of the host that takes us.
+async fn connect(settings: &Settings, host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "Name or service not known");
+    for address in lookup_host((host, port)).await? {
+        match connect_to(settings, address).await {
+            Ok(socket) => return Ok(socket),
+            Err(e) => failure = e,
+        }
+    }
+    Err(failure)
+}
+
+async fn connect_to(settings: &Settings, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Ok(source) = settings.bind_source_addr.parse::<IpAddr>()
+        && source.is_ipv4() == address.is_ipv4()
+    {
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    let keepalive_s = settings.tcp_keepalive.max(0) as u64;
+    if keepalive_s > 0 {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(keepalive_s))
+            .with_interval(Duration::from_secs((keepalive_s / 3).max(1)))
+            .with_retries(3);
+        // A convenience; the link has time-outs of its own.
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    }
+    Ok(stream)
+}
+
+/// What the operating system said, without its number.
+pub(super) fn reason(e: &io::Error) -> String {
+    let text = e.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
