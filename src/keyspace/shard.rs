@@ -55,6 +55,8 @@ pub struct Db {
     snapshot_db: u32,
     /// The walker has saved every segment before this position; `None`: all of them.
     snapshot_cursor: Option<u64>,
+    /// The running snapshot, if any, has to do with this dictionary; not if it came later, full of other data.
+    in_snapshot: bool,
 }
 
 /// Set to true when a watched key changes; the session looks at EXEC.
@@ -135,6 +137,7 @@ impl Keyspace {
             for (n, db) in shard.dbs.iter_mut().enumerate() {
                 db.snapshot_db = n as u32;
                 db.snapshot_cursor = Some(0);
+                db.in_snapshot = true;
             }
             shard.snapshot = Some(ShardSnapshot { epoch, sink: sink.clone(), detached: Vec::new() });
         }
@@ -144,6 +147,24 @@ impl Keyspace {
     /// only meanwhile.
     pub fn snapshot_step(&self, id: ShardId, entries: usize) -> bool {
         self.lock(id).snapshot_step(entries)
+    }
+
+    /// Puts another keyspace of the same shape in the place of all databases; gives what was there. The caller holds
+    /// every gate. A running snapshot goes on with the old data.
+    pub fn replace(&self, second: Keyspace) -> Vec<Garbage> {
+        assert_eq!((self.bits, self.databases), (second.bits, second.databases), "keyspaces of one shape");
+        let mut garbage = Vec::new();
+        for (shard, new) in self.shards.iter().zip(second.shards) {
+            let (mut shard, new) = (shard.lock(), new.into_inner().into_inner());
+            for (n, new) in new.dbs.into_iter().enumerate() {
+                let has = |dict: &Dict<Entry>, key: &[u8]| dict.get(hash::hash(key), key).is_some();
+                shard.signal_db(n, |key| has(&shard.dbs[n].dict, key) || has(&new.dict, key));
+                garbage.extend(shard.take_db(n, self.bits).map(Garbage::Dict));
+                let db = &mut shard.dbs[n];
+                (db.dict, db.expiring, db.in_snapshot) = (new.dict, new.expiring, false);
+            }
+        }
+        garbage
     }
 
     /// Ends a snapshot that will not be finished.
@@ -156,7 +177,7 @@ impl Keyspace {
 
 impl Shard {
     fn new(databases: usize, bits: u32) -> Self {
-        let db = || Db { dict: new_dict(bits), expiring: 0, snapshot_db: 0, snapshot_cursor: None };
+        let db = || Db { dict: new_dict(bits), expiring: 0, snapshot_db: 0, snapshot_cursor: None, in_snapshot: false };
         Self { dbs: (0..databases).map(|_| db()).collect(), watched: Watched::default(), snapshot: None }
     }
 
@@ -172,7 +193,7 @@ impl Shard {
     fn keep_pre_image(&mut self, db: usize, hash: u64) {
         let Some(snapshot) = &self.snapshot else { return };
         let db = &mut self.dbs[db];
-        if db.dict.is_empty() || db.dict.segment_version(hash) == snapshot.epoch {
+        if !db.in_snapshot || db.dict.is_empty() || db.dict.segment_version(hash) == snapshot.epoch {
             return;
         }
         snapshot.sink.save(db.snapshot_db, &mut db.dict.segment_entries(hash));

@@ -15,10 +15,12 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::MissedTickBehavior;
 
+use super::failover::Act;
 use super::follower::{Follower, Hold};
 use super::handshake::Event;
 use super::link::{Connection, reason};
 use super::note::printable;
+use super::state::{self, Repl};
 use crate::base::{clock, log};
 use crate::config::PropagationError;
 use crate::exec::batch::{BATCH_MAX, Next, Runner};
@@ -37,6 +39,7 @@ enum Broken {
 
 struct Applier {
     engine: Arc<Engine>,
+    repl: Arc<Repl>,
     role_epoch: u64,
     session: Session,
     input: Input,
@@ -95,6 +98,7 @@ pub(super) async fn stream(mut connection: Connection) {
                 Woken::Read(Ok(n)) if n > 0 => {
                     connection.count(n);
                     handle.net_in_bytes.fetch_add(n as u64, Relaxed);
+                    follower.repl.link.read_offset.fetch_add(n as i64, Relaxed);
                     if follower.step(Some(connection.attempt), Event::Heard).is_none() {
                         return;
                     }
@@ -140,6 +144,7 @@ impl Applier {
             unfinished: Vec::new(),
             out: Reply::new(2),
             ack_wanted: false,
+            repl: connection.follower.repl.clone(),
             engine,
         }
     }
@@ -165,6 +170,7 @@ impl Applier {
             self.out.clear();
         };
         self.unfinished = runner.end_of_stream();
+        self.repl.link.offset.store(engine.log.end_offset(), Relaxed);
         engine.log.notify_readers();
         result
     }
@@ -222,9 +228,7 @@ fn written_again(argv: Argv<'_>, wire_bytes: usize) -> Result<Vec<u8>, Broken> {
 }
 
 fn is_getack(argv: Argv<'_>) -> bool {
-    argv.len() == 3
-        && argv.word(0).eq_ignore_ascii_case(b"replconf")
-        && argv.word(1).eq_ignore_ascii_case(b"getack")
+    argv.len() == 3 && argv.word(0).eq_ignore_ascii_case(b"replconf") && argv.word(1).eq_ignore_ascii_case(b"getack")
 }
 
 /// A request of the master failed here: the two may hold different data.
@@ -248,9 +252,19 @@ fn complain(engine: &Engine, argv: Argv<'_>, error: &[u8]) {
 impl Follower {
     /// The replica that was to take over answered PSYNC FAILOVER.
     pub(super) fn failover_answered(self: &Arc<Self>, accepted: bool) {
-        self.repl.failover_answered(&self.engine, accepted);
-        if !accepted {
-            self.lead(Hold::Take(&self.engine));
+        let mut acts = Vec::new();
+        self.repl.failover().answered(accepted, &mut acts);
+        for act in acts {
+            match act {
+                Act::Log(note) => state::log(note),
+                Act::PauseWrites => {}
+                Act::ResumeWrites => {
+                    self.engine.state.failover_in_progress.store(false, Relaxed);
+                    self.engine.pause.pause_for_failover(None);
+                }
+                Act::Follow { host, port } => self.follow(Hold::Take(&self.engine), host, port, true),
+                Act::Unfollow => self.lead(Hold::Take(&self.engine)),
+            }
         }
     }
 }

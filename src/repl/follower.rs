@@ -18,11 +18,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
-use super::id::{ReplId, Resume};
+use super::id::Resume;
 use super::link;
-use super::note::Note;
-use super::state::Repl;
-use crate::base::{clock, log, rand};
+use super::state::{self, Repl};
+use crate::base::{clock, log};
 use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
 
@@ -43,18 +42,6 @@ struct Link {
     task: Option<AbortHandle>,
     /// Towards the master's socket.
     out: Option<UnboundedSender<Vec<u8>>>,
-}
-
-/// What INFO and ROLE tell of the link.
-#[derive(Clone, Debug)]
-pub struct LinkReport {
-    pub host: String,
-    pub port: u16,
-    pub state: LinkState,
-    /// Seconds since the master was last heard; -1 while the link is down.
-    pub last_io_s: i64,
-    /// Seconds since a link that once stood is down; -1 if it never did.
-    pub down_s: i64,
 }
 
 /// What is behind an attempt's number.
@@ -137,43 +124,13 @@ impl Follower {
         log::set_role('M');
         engine.config.update(|s| s.replicaof = None);
         self.step(None, Event::Unset);
-        let offset = engine.log.end_offset();
-        let identity = {
-            let mut identity = self.repl.identity.lock();
-            identity.shift(ReplId::new(rand::hex_id()), offset);
-            *identity
-        };
-        Note::notice(format!(
-            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
-            identity.replid2, identity.second_offset, identity.replid
-        ))
-        .log();
-        // Our replicas come back at once, and learn of the new id by it.
-        self.repl.disconnect_replicas(engine);
-        // A stream that goes on under a new master begins with a SELECT.
-        engine.log.forget_selected_db();
+        self.repl.promote(engine);
         drop(gates);
-    }
-
-    /// Host and port of the master, if this is a replica.
-    pub fn master(&self) -> Option<(String, u16)> {
-        self.link.lock().machine.master().map(|(host, port)| (host.to_owned(), port))
-    }
-
-    pub fn report(&self) -> Option<LinkReport> {
-        let link = self.link.lock();
-        let machine = &link.machine;
-        let (host, port) = machine.master()?;
-        let now_ms = clock::mono_ms();
-        let state = machine.state();
-        let last_io_s = if state == LinkState::Connected { (now_ms - machine.heard_ms()) / 1000 } else { -1 };
-        let down_s = machine.down_since_ms().map_or(-1, |since| (now_ms - since) / 1000);
-        Some(LinkReport { host: host.to_owned(), port, state, last_io_s, down_s })
     }
 
     /// Where the data of this node stands.
     pub(super) fn standing(&self) -> Resume {
-        Resume { replid: self.repl.identity.lock().replid, offset: self.engine.log.end_offset() }
+        Resume { replid: self.repl.replid(), offset: self.engine.log.end_offset() }
     }
 
     /// Whether this attempt still counts. Only behind a gate, or with the answer put to no use but to give up, is
@@ -215,15 +172,33 @@ impl Follower {
         }
         link.machine.config = self.link_config();
         let mut actions = Vec::new();
-        let result = f(&mut link.machine, clock::mono_ms(), &mut actions);
+        let result = f(&mut link.machine, clock::now_ms(), &mut actions);
+        self.tell_status(&link.machine);
         Some((self.perform(&mut link, actions), result))
+    }
+
+    /// For INFO and ROLE.
+    fn tell_status(&self, machine: &MasterLink) {
+        let status = &self.repl.link;
+        let state = machine.state();
+        status.last_io_ms.store(machine.heard_ms(), Relaxed);
+        if state != status.state() {
+            status.set_state(state);
+            status.sync_in_progress.store(state == LinkState::Sync, Relaxed);
+        }
+        let down = if state == LinkState::Connected { -1 } else { machine.down_since_ms().unwrap_or(0) };
+        status.down_since_ms.store(down, Relaxed);
+        let master = machine.master().map(|(host, port)| (host.to_owned(), port));
+        if master != status.master() {
+            status.set_master(master);
+        }
     }
 
     fn perform(self: &Arc<Self>, link: &mut Link, actions: Vec<Action>) -> Vec<Action> {
         let mut left = Vec::new();
         for action in actions {
             match action {
-                Action::Log(note) => note.log(),
+                Action::Log(note) => state::log(note),
                 Action::Connect { host, port } => {
                     let attempt = self.next_attempt();
                     let (out, mail) = unbounded_channel();

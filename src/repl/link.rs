@@ -20,6 +20,7 @@ use super::handshake::{Action, Event};
 use super::id::{ReplId, Resume};
 use super::receive;
 use crate::config::Settings;
+use crate::exec::gate::step_aside;
 
 /// The reading side of an attempt.
 pub(super) struct Connection {
@@ -140,18 +141,14 @@ impl Connection {
     fn go_on(&self, new_replid: Option<ReplId>) -> Option<()> {
         let follower = &self.follower;
         let engine = &follower.engine;
-        let gates = engine.gates.take_all();
+        let gates = step_aside(|| engine.gates.take_all());
         if !follower.is_current(self.attempt) {
             return None;
         }
-        if let Some(id) = new_replid {
-            let changed = follower.repl.identity.lock().continue_as(id, engine.log.end_offset());
-            if changed {
-                // They come back at once, and learn of the new id by it.
-                follower.repl.disconnect_replicas(engine);
-            }
-        }
-        engine.log.create_backlog();
+        follower.repl.continue_as(engine, new_replid);
+        let offset = engine.log.end_offset();
+        follower.repl.link.offset.store(offset, Relaxed);
+        follower.repl.link.read_offset.store(offset, Relaxed);
         drop(gates);
         Some(())
     }
@@ -169,7 +166,6 @@ async fn write(
             follower.step(Some(attempt), Event::WriteFailed(reason(&e)));
             return;
         }
-        follower.engine.stats.counters.repl_out.fetch_add(0, Relaxed);
     }
 }
 

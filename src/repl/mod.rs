@@ -1,18 +1,25 @@
 //! Floor 6: replication: identity, feeds, PSYNC, the replica's link to its master.
 
+mod apply;
 pub mod failover;
+pub mod follower;
 pub mod greeting;
 pub mod handshake;
 pub mod id;
+mod intake;
+mod link;
 pub mod master;
 mod note;
 pub mod psync;
+mod receive;
+pub mod replicaof;
 #[cfg(test)]
 mod sim;
 pub mod state;
 pub mod transfer;
 pub mod wait;
 
+pub use follower::{Follower, Hold};
 pub use id::{Identity, ReplId, ReplOffset, Resume};
 pub use note::{Note, address, printable};
 pub use state::Repl;

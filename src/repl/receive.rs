@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use super::follower::{Attempt, Follower};
 use super::handshake::Event;
 use super::id::{ReplId, Resume};
+use super::intake;
 use super::link::{Connection, reason};
 use super::transfer::{Framing, Piece, Receiver};
 use crate::base::{clock, log, rand};
@@ -31,7 +32,6 @@ use crate::config::DisklessLoad;
 use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::{Data, Unit};
-use crate::persist::load;
 
 /// What the queue may hold: reads of some 64 KiB.
 const QUEUE: usize = 16;
@@ -136,7 +136,7 @@ fn begin(
         DisklessLoad::OnEmptyDb => Way::Disk,
         // Old data of the same history may be served meanwhile, that of another may not.
         DisklessLoad::SwapDb => {
-            let same = from.is_some_and(|from| from.replid == follower.repl.identity.lock().replid);
+            let same = from.is_some_and(|from| from.replid == follower.repl.replid());
             Way::Swap { serving: same }
         }
     };
@@ -242,10 +242,9 @@ impl Job {
         })?;
         self.drop_old_data()?;
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = File::open(&kept).map_err(|e| reason(&e)).and_then(|file| {
-            let total_bytes = file.metadata().map(|m| m.len()).unwrap_or(0);
-            load::load(&self.follower.engine, file, total_bytes).map_err(|e| e.to_string())
-        });
+        let loaded = File::open(&kept)
+            .map_err(|e| reason(&e))
+            .and_then(|file| intake::load(&self.follower.engine.ks, file).map_err(|e| e.to_string()));
         if settings.rdb_del_sync_files && settings.save.is_empty() && !settings.appendonly {
             log::notice!("Removing the RDB file obtained from the master. This replica has persistence disabled");
             // It was of no use but for the load.
@@ -259,9 +258,8 @@ impl Job {
 
     fn to_file(&mut self, path: &Path) -> Result<(), Failure> {
         let fault = |what: &str, e: &io::Error| Failure::Fault(format!("{what}: {}", reason(e)));
-        let mut file = File::create(path).map_err(|e| {
-            fault("Opening the temp file needed for MASTER <-> REPLICA synchronization", &e)
-        })?;
+        let mut file = File::create(path)
+            .map_err(|e| fault("Opening the temp file needed for MASTER <-> REPLICA synchronization", &e))?;
         while let Some(bytes) = self.payload.next().map_err(|_| given_up())? {
             file.write_all(&bytes).map_err(|e| {
                 fault(
@@ -271,16 +269,15 @@ impl Job {
                 )
             })?;
         }
-        file.sync_all().map_err(|e| {
-            fault("Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization", &e)
-        })
+        file.sync_all()
+            .map_err(|e| fault("Failed trying to sync the temp DB to disk in MASTER <-> REPLICA synchronization", &e))
     }
 
     fn directly(&mut self) -> Result<(), Failure> {
         self.tell(Event::LoadStarted)?;
         self.drop_old_data()?;
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = load::load(&self.follower.engine, &mut self.payload, 0).map_err(|e| e.to_string());
+        let loaded = intake::load(&self.follower.engine.ks, &mut self.payload).map_err(|e| e.to_string());
         match loaded.and_then(|_| self.whole()) {
             Ok(()) => self.finish(),
             Err(e) => Err(self.nothing_left("socket", &e)),
@@ -294,13 +291,14 @@ impl Job {
         let flag = if serving { &engine.state.async_loading } else { &engine.state.loading };
         flag.store(true, Relaxed);
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = load::load_beside(engine, &mut self.payload, 0).map_err(|e| e.to_string());
-        let result = match loaded.and_then(|second| self.whole().map(|()| second)) {
-            Ok(second) => {
+        let second = intake::second(engine);
+        let loaded = intake::load(&second, &mut self.payload).map_err(|e| e.to_string());
+        let result = match loaded.and_then(|_| self.whole()) {
+            Ok(()) => {
                 log::notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
                 let gates = engine.gates.take_all();
                 if follower.is_current(self.attempt) {
-                    load::exchange(engine, second, &gates);
+                    engine.free_later(engine.ks.replace(second).into_iter());
                     self.adopt(&gates);
                     Ok(())
                 } else {
@@ -336,9 +334,9 @@ impl Job {
             return Err(given_up());
         }
         engine.state.loading.store(true, Relaxed);
-        self.follower.repl.disconnect_replicas(engine);
+        self.follower.repl.drop_replicas(engine);
         engine.log.free_backlog();
-        self.follower.repl.identity.lock().start_new(ReplId::new(rand::hex_id()));
+        self.follower.repl.start_new_history();
         empty(engine, &gates);
         drop(gates);
         self.tell(Event::OldDataDropped)
@@ -355,21 +353,14 @@ impl Job {
 
     /// The data is the master's: from here on, so are history and offset.
     fn adopt(&self, _proof: &AllGates<'_>) {
-        let engine = self.engine();
-        self.follower.repl.disconnect_replicas(engine);
-        let mut identity = self.follower.repl.identity.lock();
-        match self.from {
-            Some(from) => {
-                identity.adopt(from.replid);
-                engine.log.reset(from.offset);
-            }
-            // A master that knows only SYNC has no history that anybody could name.
-            None => {
-                identity.start_new(ReplId::new(rand::hex_id()));
-                engine.log.reset(0);
-            }
-        }
-        engine.log.create_backlog();
+        let (engine, repl) = (self.engine(), &self.follower.repl);
+        repl.drop_replicas(engine);
+        // A master that knows only SYNC has no history that anybody could name.
+        let unnamed = || Resume { replid: ReplId::new(rand::hex_id()), offset: 0 };
+        let from = self.from.unwrap_or_else(unnamed);
+        repl.adopt(engine, from.replid, from.offset);
+        repl.link.offset.store(from.offset, Relaxed);
+        repl.link.read_offset.store(from.offset, Relaxed);
     }
 
     /// A load failed that nothing spoke against beforehand.
@@ -399,7 +390,7 @@ fn empty(engine: &Engine, _proof: &AllGates<'_>) {
 /// Reads a file from its beginning to its end, as a load would.
 fn verify(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|e| reason(&e))?;
-    load::verify(BufReader::new(file)).map_err(|e| e.to_string())
+    intake::verify(BufReader::new(file)).map_err(|e| e.to_string())
 }
 
 fn given_up() -> Failure {
@@ -407,9 +398,7 @@ fn given_up() -> Failure {
 }
 
 fn load_failed(medium: &str) -> Failure {
-    Failure::Fault(format!(
-        "Failed trying to load the MASTER synchronization DB from {medium}, check server logs."
-    ))
+    Failure::Fault(format!("Failed trying to load the MASTER synchronization DB from {medium}, check server logs."))
 }
 
 /// Gone when dropped, unless it was renamed.

@@ -61,7 +61,7 @@ fn replicaof(call: &mut Call<'_>) -> Result<Flow, Error> {
         .and_then(|port| u16::try_from(port).ok())
         .ok_or(Error::text("ERR Invalid master port"))?;
     let Ok(host) = std::str::from_utf8(host) else { return Err(Error::text("ERR Invalid master host")) };
-    let known = follower.master().is_some_and(|(h, p)| h.eq_ignore_ascii_case(host) && p == port);
+    let known = super::Repl::of(engine).master_addr().is_some_and(|(h, p)| h.eq_ignore_ascii_case(host) && p == port);
     if known {
         log::notice!(
             "REPLICAOF would result into synchronization with the master we are already connected with. No operation \

@@ -160,7 +160,6 @@ impl Repl {
         let Some(master) = master else { return };
         let changed = self.identity.lock().continue_as(master, engine.log.end_offset());
         if changed {
-            log(Note::notice("Master replication ID changed to ".to_owned() + master.as_str()));
             self.drop_replicas(engine);
         }
     }

@@ -13,7 +13,7 @@ use super::workers::Workers;
 use crate::base::{clock, log, version};
 use crate::config::{Config, LoadOptions, LogLevel, Settings};
 use crate::exec::engine::Engine;
-use crate::repl::Repl;
+use crate::repl::{Follower, Repl};
 
 /// Runs the server with the arguments behind the program's name, until it ends.
 pub fn run(args: Vec<OsString>) -> ExitCode {
@@ -50,11 +50,13 @@ fn serve(config: Config) -> Result<ExitCode, String> {
     log::init(log_level(&settings));
     let workers = settings.io_threads.clamp(1, 128) as usize;
     let engine = Engine::new(config, table(), workers);
-    engine.extend([Repl::new() as Arc<dyn std::any::Any + Send + Sync>]);
     super::config_cmd::register_hooks(&engine);
     engine.state.started_ms.store(clock::now_ms(), std::sync::atomic::Ordering::Relaxed);
     let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("main").enable_all().build();
     let main = main.map_err(|e| e.to_string())?;
+    let repl = Repl::new();
+    let follower = Follower::new(engine.clone(), repl.clone(), main.handle().clone());
+    engine.extend([repl as Arc<dyn std::any::Any + Send + Sync>, follower.clone()]);
     let workers = Arc::new(Workers::start(workers).map_err(|e| e.to_string())?);
     info!("Server initialized");
     let listeners = Listeners::new(engine.clone(), workers, main.handle().clone());
@@ -62,6 +64,7 @@ fn serve(config: Config) -> Result<ExitCode, String> {
     listeners.open_unix(&settings)?;
     cron::start(engine.clone()).map_err(|e| e.to_string())?;
     log::set_role('M');
+    follower.start(None);
     info!("Ready to accept connections tcp");
     let _ = version::PANDO;
     main.block_on(async {

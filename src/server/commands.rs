@@ -3,6 +3,7 @@
 use crate::cmd;
 use crate::exec::call::{Handler, SessionCommand};
 use crate::exec::{client_cmd, command_cmd, connection, help, monitor, pubsub_cmd, transaction};
+use crate::repl::replicaof;
 use crate::spec::{Row, Table};
 
 /// Commands that only hold subcommands.
@@ -15,6 +16,7 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     connection::COMMANDS,
     monitor::COMMANDS,
     pubsub_cmd::COMMANDS,
+    replicaof::COMMANDS,
     transaction::COMMANDS,
     super::config_cmd::COMMANDS,
     super::keyspace_cmd::COMMANDS,
