@@ -20,11 +20,10 @@ const FLOORS: &[(u8, &[&str])] = &[
 ];
 
 /// Imports between two modules of one floor that are meant: (from, to, why).
-const SIDEWAYS: &[(&str, &str, &str)] = &[(
-    "repl",
-    "persist",
-    "a full sync is a snapshot whose sink is a socket, and a received one is loaded like a file",
-)];
+const SIDEWAYS: &[(&str, &str, &str)] = &[
+    ("repl", "persist", "a full sync is a snapshot whose sink is a socket, and a received one is loaded like a file"),
+    ("acl", "config", "the default user's password is the directive requirepass"),
+];
 
 /// Files that may hold `unsafe`, each block with its `// SAFETY:` (clippy sees to that).
 const UNSAFE_FILES: &[&str] = &[
@@ -268,6 +267,18 @@ fn heads(rest: &str) -> Vec<String> {
     out
 }
 
+/// Lines of code without the rows that describe commands: those are a table, which stands where its handlers do.
+fn lines_but_rows(code: &str) -> usize {
+    let mut in_row = false;
+    let mut count = 0;
+    for line in code.lines() {
+        in_row |= line.contains("const ") && line.ends_with(": Row = Row {");
+        count += usize::from(!in_row);
+        in_row &= line != "};";
+    }
+    count
+}
+
 fn floor_of(module: &str) -> Option<u8> {
     FLOORS.iter().find(|(_, names)| names.contains(&module)).map(|(floor, _)| *floor)
 }
@@ -374,7 +385,7 @@ fn architecture_draws_the_same_floors() {
 fn files_stay_readable_in_one_sitting() {
     let mut bad = BTreeSet::new();
     for s in sources() {
-        let lines = s.shipped().lines().count();
+        let lines = lines_but_rows(s.shipped());
         if lines > MAX_LINES && !TABLES.contains(&s.path.as_str()) {
             bad.insert(format!("{}: {lines} lines without its tests (at most {MAX_LINES}); split it", s.path));
         }
@@ -404,9 +415,9 @@ fn unsafe_stands_only_in_the_listed_files() {
             if !edge(s.code[..at].chars().next_back()) || !edge(s.code[at + 6..].chars().next()) {
                 continue;
             }
-            seen.insert(s.path.clone());
-            if !UNSAFE_FILES.contains(&s.path.as_str()) {
-                bad.insert(format!("{}:{}: unsafe outside UNSAFE_FILES", s.path, line_of(&s.code, at)));
+            match UNSAFE_FILES.iter().find(|listed| s.path.starts_with(**listed)) {
+                Some(listed) => drop(seen.insert(*listed)),
+                None => drop(bad.insert(format!("{}:{}: unsafe outside UNSAFE_FILES", s.path, line_of(&s.code, at)))),
             }
         }
     }
