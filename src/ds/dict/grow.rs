@@ -24,6 +24,7 @@ impl<T: ThinOwned> Dict<T> {
     #[inline(never)]
     pub(super) fn insert_crowded(&mut self, hash: u64, item: T) {
         let position = self.directory.position(hash);
+        debug_assert_eq!(position, self.directory.position((self.hash_of)(item.key())), "another hash than hash_of's");
         let item = Thin::of(item);
         let fp = fingerprint(hash);
         if !self.directory.is_allocated() {

@@ -333,3 +333,43 @@ pub(super) fn refresh_spilled(buckets: &mut Buckets<'_>, shape: Shape, home: usi
     }
     buckets[home].set_spilled(flags);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_tag_and_offset_name_the_same_bucket() {
+        for depth in 0..=MAX_DEPTH {
+            for buckets in SIZES.map(usize::from) {
+                let shape = Shape { depth, buckets };
+                let prefix = if depth == 0 { 0 } else { 0x9e37_79b9_7f4a_7c15 >> (64 - depth) << (64 - depth) };
+                let mut last = 0;
+                for i in 0..2000u64 {
+                    let position = prefix | (i << 53) >> depth;
+                    let home = shape.home(position);
+                    assert_eq!(home, shape.home_of_tag(shape.tag(position)));
+                    assert_eq!(shape.half(shape.tag(position)), usize::from(position << depth >> 63 == 1));
+                    assert!(home < buckets && home >= last);
+                    last = home;
+                }
+                assert_eq!(last, buckets - 1);
+                for home in 0..buckets {
+                    let from = prefix.wrapping_add(shape.offset_of(home));
+                    let to = prefix.wrapping_add(shape.offset_of(home + 1));
+                    assert_eq!((shape.home(from), shape.home(to.wrapping_sub(1))), (home, home));
+                    assert!(from.trailing_zeros() >= 16, "a cursor cannot name the bucket");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_hold_what_they_are_chosen_for() {
+        for items in 1..=MAX_BUCKETS * SLOTS {
+            let shape = Shape { depth: 0, buckets: buckets_for(items) };
+            assert!(shape.buckets == MAX_BUCKETS || items < shape.buckets * SLOTS, "{items}");
+        }
+        assert_eq!((buckets_for(0), grown(1), grown(24), grown(MAX_BUCKETS)), (0, 2, 32, MAX_BUCKETS));
+    }
+}
