@@ -39,6 +39,9 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ds/dict/walk.rs",
     "src/keyspace/entry.rs",
     "src/oplog/block.rs",
+    "src/server/daemon.rs",
+    "src/server/limits.rs",
+    "src/server/proc_title.rs",
     "src/stats/memory.rs",
 ];
 

@@ -20,6 +20,7 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     transaction::COMMANDS,
     super::config_cmd::COMMANDS,
     super::keyspace_cmd::COMMANDS,
+    super::shutdown::COMMANDS,
     HELPS,
 ];
 

@@ -14,6 +14,7 @@ use crate::exec::expire_cycle;
 /// Starts the cron thread; it ends when the process does.
 pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
     std::thread::Builder::new().name("cron".into()).spawn(move || {
+        let mut replica = engine.state.is_replica();
         loop {
             let settings = engine.settings();
             let hz = settings.hz.clamp(1, 500) as u64;
@@ -22,6 +23,11 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             // As stock: up to a quarter of the time, a little more with each step of effort.
             let percent = 25 + 2 * (settings.active_expire_effort - 1);
             expire_cycle::cycle(&engine, 10_000 * percent / hz as i64);
+            if replica != engine.state.is_replica() {
+                replica = !replica;
+                // Logged where it fails.
+                let _ = super::limits::set_oom_score(&settings, replica);
+            }
             drop_idle_clients(&engine, settings.timeout);
         }
     })?;

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::config::Settings;
 use crate::exec::call::Socket;
 use crate::exec::client::{ClientHandle, flag};
 use crate::exec::engine::Engine;
+use crate::exec::gate::step_aside;
 use crate::exec::session::Session;
 
 const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -41,87 +43,176 @@ pub struct Listeners {
     engine: Arc<Engine>,
     workers: Arc<Workers>,
     main: tokio::runtime::Handle,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tcp: Mutex<Tcp>,
+    unix: Mutex<Option<Unix>>,
+}
+
+/// The listening TCP sockets, and what they were opened for.
+#[derive(Default)]
+struct Tcp {
+    tasks: Vec<JoinHandle<()>>,
+    port: u16,
+    bind: Vec<String>,
+}
+
+/// The listening unix socket, if there is one.
+struct Unix {
+    task: JoinHandle<()>,
+    path: PathBuf,
 }
 
 impl Listeners {
     pub fn new(engine: Arc<Engine>, workers: Arc<Workers>, main: tokio::runtime::Handle) -> Self {
-        Self { engine, workers, main, tasks: Mutex::default() }
+        Self { engine, workers, main, tcp: Mutex::default(), unix: Mutex::default() }
     }
 
-    /// Opens the sockets that the settings ask for, then closes the old TCP ones. An error leaves the old ones.
+    /// Opens the sockets that the settings ask for, then closes the old TCP ones, and gives the number of the new. An
+    /// error leaves the old ones.
     pub fn open_tcp(&self, settings: &Settings) -> Result<usize, String> {
-        let mut sockets = Vec::new();
-        if settings.port != 0 {
-            for bind in &settings.bind {
-                let (optional, host) = match bind.strip_prefix('-') {
-                    // `-::*` is "all IPv6 addresses, if there are any".
-                    Some(rest) if !rest.is_empty() => (true, rest),
-                    _ => (false, bind.as_str()),
-                };
-                match open(host, settings) {
-                    Ok(list) => sockets.extend(list),
-                    Err(e) if optional && is_unavailable(&e) => {}
-                    Err(e) => {
-                        let shown = format!("{host}:{}", settings.port);
-                        let reason = os_reason(&e);
-                        tracing::error!(
-                            "Warning: Could not create server TCP listening socket {shown}: bind: {reason}"
-                        );
+        let sockets = bind_all(settings)?;
+        let count = sockets.len();
+        let mut tcp = self.tcp.lock();
+        for task in tcp.tasks.drain(..) {
+            task.abort();
+        }
+        (tcp.port, tcp.bind) = (settings.port, settings.bind.clone());
+        let _guard = self.main.enter();
+        for socket in sockets {
+            let listener = TcpListener::from_std(socket.into()).map_err(|e| e.to_string())?;
+            let (engine, workers) = (self.engine.clone(), self.workers.clone());
+            tcp.tasks.push(self.main.spawn(accept_tcp(listener, engine, workers)));
+        }
+        Ok(count)
+    }
+
+    /// Closes the TCP sockets and returns when they are closed: new ones may overlap them (`*` and `127.0.0.1`).
+    fn close_tcp(&self) {
+        let tasks: Vec<_> = {
+            let mut tcp = self.tcp.lock();
+            tcp.bind.clear();
+            tcp.tasks.drain(..).collect()
+        };
+        tasks.iter().for_each(JoinHandle::abort);
+        step_aside(|| {
+            self.main.block_on(async {
+                for task in tasks {
+                    // Aborted is how it should end.
+                    let _ = task.await;
+                }
+            });
+        });
+    }
+
+    /// What CONFIG SET port and bind mean, and taking back one that failed: then the old sockets may still be there.
+    fn reopen(&self, new: &Settings) -> Result<(), String> {
+        let (same_port, same_bind) = {
+            let tcp = self.tcp.lock();
+            (tcp.port == new.port, tcp.bind == new.bind)
+        };
+        if same_port && same_bind {
+            return Ok(());
+        }
+        if same_port {
+            self.close_tcp();
+        }
+        self.open_tcp(new).map(drop).map_err(|_| {
+            let reason = match same_port {
+                true => "Failed to bind to specified addresses.",
+                false => "Unable to listen on this port. Check server logs.",
+            };
+            reason.to_owned()
+        })
+    }
+
+    pub fn open_unix(&self, settings: &Settings) -> Result<(), String> {
+        if settings.unixsocket.is_empty() {
+            return Ok(());
+        }
+        // Absolute, because CONFIG SET dir may move us before the file is removed.
+        let path = std::path::absolute(&settings.unixsocket).map_err(|e| os_reason(&e))?;
+        // A stale socket of an earlier run is in the way; a live server's is taken over, as stock does.
+        let _ = std::fs::remove_file(&path);
+        let _guard = self.main.enter();
+        let listener =
+            UnixListener::bind(&path).map_err(|e| format!("Failed opening Unix socket: bind: {}", os_reason(&e)))?;
+        if settings.unixsocketperm != 0 {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::Permissions::from_mode(settings.unixsocketperm as u32);
+            std::fs::set_permissions(&path, mode).map_err(|e| os_reason(&e))?;
+        }
+        let (engine, workers) = (self.engine.clone(), self.workers.clone());
+        let task = self.main.spawn(accept_unix(listener, settings.unixsocket.clone(), engine, workers));
+        *self.unix.lock() = Some(Unix { task, path });
+        Ok(())
+    }
+
+    /// Stops accepting, and removes the unix socket's file.
+    pub fn close(&self) {
+        self.tcp.lock().tasks.drain(..).for_each(|t| t.abort());
+        if let Some(Unix { task, path }) = self.unix.lock().take() {
+            task.abort();
+            tracing::info!("Removing the unix socket file.");
+            if let Err(e) = std::fs::remove_file(&path) {
+                tracing::warn!("Error removing the unix socket file: {}", os_reason(&e));
+            }
+        }
+    }
+}
+
+/// Makes CONFIG SET port and bind take effect. Once, at boot.
+pub fn register_hooks(engine: &Arc<Engine>, listeners: &Arc<Listeners>) {
+    let listeners = listeners.clone();
+    engine.config.on_change(&["port", "bind"], move |_, new| listeners.reopen(new));
+}
+
+/// The sockets that `bind` and `port` ask for, listening.
+fn bind_all(settings: &Settings) -> Result<Vec<RawSocket>, String> {
+    let mut sockets = Vec::new();
+    if settings.port == 0 {
+        return Ok(sockets);
+    }
+    for bind in &settings.bind {
+        let (optional, host) = match bind.strip_prefix('-') {
+            // `-::*` is "all IPv6 addresses, if there are any".
+            Some(rest) if !rest.is_empty() => (true, rest),
+            _ => (false, bind.as_str()),
+        };
+        match open(host, settings) {
+            Ok(list) => sockets.extend(list),
+            Err(Refusal { step, error }) => {
+                let reason = os_reason(&error);
+                if !(optional && is_unavailable(&error)) {
+                    let port = settings.port;
+                    tracing::warn!(
+                        "Warning: Could not create server TCP listening socket {host}:{port}: {step}{reason}"
+                    );
+                    if !lacks_protocol(&error) {
                         return Err(reason);
                     }
                 }
             }
         }
-        let count = sockets.len();
-        let mut tasks = self.tasks.lock();
-        for task in tasks.drain(..) {
-            task.abort();
-        }
-        let _guard = self.main.enter();
-        for socket in sockets {
-            let listener = TcpListener::from_std(socket.into()).map_err(|e| e.to_string())?;
-            let (engine, workers) = (self.engine.clone(), self.workers.clone());
-            tasks.push(self.main.spawn(accept_tcp(listener, engine, workers)));
-        }
-        Ok(count)
     }
-
-    pub fn open_unix(&self, settings: &Settings) -> Result<(), String> {
-        let Some(path) = (!settings.unixsocket.is_empty()).then_some(settings.unixsocket.as_str()) else {
-            return Ok(());
-        };
-        // A stale socket of an earlier run is in the way; a live server's is taken over, as stock does.
-        let _ = std::fs::remove_file(path);
-        let _guard = self.main.enter();
-        let listener =
-            UnixListener::bind(path).map_err(|e| format!("Failed opening Unix socket: bind: {}", os_reason(&e)))?;
-        if settings.unixsocketperm != 0 {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::Permissions::from_mode(settings.unixsocketperm as u32);
-            std::fs::set_permissions(path, mode).map_err(|e| e.to_string())?;
-        }
-        let (engine, workers) = (self.engine.clone(), self.workers.clone());
-        let shown = path.to_owned();
-        self.main.spawn(accept_unix(listener, shown, engine, workers));
-        Ok(())
-    }
-
-    /// Stops accepting.
-    pub fn close(&self) {
-        self.tasks.lock().drain(..).for_each(|t| t.abort());
-    }
+    Ok(sockets)
 }
 
+/// What could not be done for a listening socket.
+struct Refusal {
+    /// How stock servers call the step, before the reason.
+    step: &'static str,
+    error: std::io::Error,
+}
+
+/// The machine has no such address, or none of its family.
 fn is_unavailable(e: &std::io::Error) -> bool {
+    lacks_protocol(e) || e.raw_os_error() == Some(libc::EADDRNOTAVAIL)
+}
+
+fn lacks_protocol(e: &std::io::Error) -> bool {
     matches!(
         e.raw_os_error(),
         Some(
-            libc::EADDRNOTAVAIL
-                | libc::EAFNOSUPPORT
-                | libc::EPROTONOSUPPORT
-                | libc::ESOCKTNOSUPPORT
-                | libc::ENOPROTOOPT
+            libc::EAFNOSUPPORT | libc::EPFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ESOCKTNOSUPPORT | libc::ENOPROTOOPT
         )
     )
 }
@@ -135,22 +226,27 @@ pub fn os_reason(e: &std::io::Error) -> String {
     }
 }
 
-fn open(host: &str, settings: &Settings) -> std::io::Result<Vec<RawSocket>> {
+fn open(host: &str, settings: &Settings) -> Result<Vec<RawSocket>, Refusal> {
+    let step = |step| move |error| Refusal { step, error };
     let addrs: Vec<SocketAddr> = match host {
         "*" => vec![SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), settings.port)],
         "::*" => vec![SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), settings.port)],
-        name => (name, settings.port).to_socket_addrs()?.collect(),
+        name => (name, settings.port).to_socket_addrs().map_err(step(""))?.collect(),
     };
     let mut out = Vec::new();
     for addr in addrs {
-        let socket = RawSocket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = RawSocket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP));
+        let socket = socket.map_err(step("creating socket: "))?;
         if addr.is_ipv6() {
-            socket.set_only_v6(true)?;
+            socket.set_only_v6(true).map_err(step("setsockopt: "))?;
         }
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
-        socket.listen(settings.tcp_backlog as i32)?;
+        socket.set_reuse_address(true).map_err(step("setsockopt SO_REUSEADDR: "))?;
+        if settings.socket_mark_id != 0 {
+            socket.set_mark(settings.socket_mark_id as u32).map_err(step("setsockopt SO_MARK: "))?;
+        }
+        socket.set_nonblocking(true).map_err(step(""))?;
+        socket.bind(&addr.into()).map_err(step("bind: "))?;
+        socket.listen(settings.tcp_backlog as i32).map_err(step("listen: "))?;
         out.push(socket);
     }
     Ok(out)

@@ -1,12 +1,18 @@
 //! Floor 8: boot, listeners, connections, the cron, admin commands, shutdown.
 
+pub mod banner;
 pub mod boot;
 pub mod commands;
 pub mod config_cmd;
 pub mod conn;
 pub mod cron;
+pub mod daemon;
 pub mod keyspace_cmd;
+pub mod limits;
 pub mod listen;
+pub mod proc_title;
+pub mod shutdown;
+pub mod signals;
 pub mod workers;
 
 pub use boot::run;

@@ -1,0 +1,41 @@
+//! Signals: SIGTERM and SIGINT ask for an orderly end, SIGHUP for nothing. (SIGPIPE is ignored from the start.)
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
+
+use super::shutdown::Shutdown;
+use crate::exec::engine::Engine;
+
+/// Begins to watch, on `runtime`. The signals have no other effect from here on.
+pub fn watch(runtime: &tokio::runtime::Handle, engine: Arc<Engine>, shutdown: Arc<Shutdown>) -> std::io::Result<()> {
+    let _guard = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Having a listener is what keeps the process alive: a terminal that closes is nothing to a server.
+    let mut hangup = signal(SignalKind::hangup())?;
+    runtime.spawn(async move {
+        loop {
+            let sigint = tokio::select! {
+                _ = terminate.recv() => false,
+                _ = interrupt.recv() => true,
+                _ = hangup.recv() => continue,
+            };
+            if sigint && shutdown.is_under_way() {
+                warn!("You insist... exiting now.");
+                std::process::exit(1);
+            }
+            let settings = engine.settings();
+            if engine.state.loading.load(Relaxed) {
+                warn!("Received shutdown signal during loading, scheduling shutdown.");
+            } else {
+                warn!("Received {} scheduling shutdown...", if sigint { "SIGINT" } else { "SIGTERM" });
+            }
+            let how = if sigint { settings.shutdown_on_sigint } else { settings.shutdown_on_sigterm };
+            shutdown.begin(&engine, how);
+        }
+    });
+    Ok(())
+}
