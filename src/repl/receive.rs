@@ -85,7 +85,7 @@ pub(super) async fn receive(connection: &mut Connection, from: Option<Resume>) -
             break;
         }
     }
-    let Some((queue, job)) = job else { return None };
+    let (queue, job) = job?;
     drop(queue);
     match job.await {
         Ok(Ok(())) => follower.step(Some(attempt), Event::Loaded).map(|_| ()),
@@ -222,7 +222,7 @@ impl Job {
         let settings = self.engine().settings();
         let dir = PathBuf::from(&settings.dir);
         let temp = TempFile(dir.join(format!("temp-{}.{}.rdb", clock::now_ms() / 1000, std::process::id())));
-        self.to_file(&temp.0)?;
+        self.write_file(&temp.0)?;
         // From here on it may take time, and the master must hear from us.
         self.tell(Event::LoadStarted)?;
         if !is_empty(self.engine()) {
@@ -256,7 +256,7 @@ impl Job {
         }
     }
 
-    fn to_file(&mut self, path: &Path) -> Result<(), Failure> {
+    fn write_file(&mut self, path: &Path) -> Result<(), Failure> {
         let fault = |what: &str, e: &io::Error| Failure::Fault(format!("{what}: {}", reason(e)));
         let mut file = File::create(path)
             .map_err(|e| fault("Opening the temp file needed for MASTER <-> REPLICA synchronization", &e))?;
