@@ -20,6 +20,7 @@ use crate::base::{Error, clock};
 use crate::config::ShutdownOn;
 use crate::exec::call::{Call, Completion, Flow, SessionCommand};
 use crate::exec::engine::Engine;
+use crate::repl::Repl;
 use crate::spec::prelude::*;
 
 pub const SHUTDOWN: Row = Row {
@@ -140,6 +141,7 @@ impl Shutdown {
 
     /// The last things. False if the server must go on because its data would be lost.
     fn finish(&self, engine: &Arc<Engine>, _how: ShutdownOn) -> bool {
+        tell_of_replicas(engine);
         if let Some(file) = &self.pid_file {
             file.remove();
         }
@@ -150,8 +152,31 @@ impl Shutdown {
 }
 
 /// Whether every replica has acknowledged the whole log.
-fn replicas_in_sync(_engine: &Engine) -> bool {
-    true
+fn replicas_in_sync(engine: &Engine) -> bool {
+    let repl = Repl::of(engine);
+    let replicas = repl.replicas();
+    let end = engine.log.end_offset();
+    replicas.iter().all(|r| r.ack_offset == end)
+}
+
+/// Says which replicas are left behind.
+fn tell_of_replicas(engine: &Engine) {
+    let repl = Repl::of(engine);
+    let (replicas, end, now_ms) = (repl.replicas(), engine.log.end_offset(), clock::now_ms());
+    let mut lagging = 0;
+    for r in replicas.iter().filter(|r| r.ack_offset != end) {
+        lagging += 1;
+        info!(
+            "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
+            r.name(),
+            end - r.ack_offset,
+            r.lag_s(now_ms),
+            r.phase.word().unwrap_or("none")
+        );
+    }
+    if !replicas.is_empty() {
+        info!("{} of {} replicas are in sync when shutting down.", replicas.len() - lagging, replicas.len());
+    }
 }
 
 fn shutdown(call: &mut Call<'_>) -> Result<Flow, Error> {
