@@ -36,8 +36,20 @@ pub type Completion = Box<dyn FnOnce(&mut Session, &mut Reply) + Send>;
 pub type Wait = Pin<Box<dyn Future<Output = Completion> + Send>>;
 
 /// A connection's socket, whatever its kind.
-pub trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Socket for T {}
+pub trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {
+    /// Whether small pieces are sent at once; means nothing to a socket that always does so.
+    fn set_nodelay(&self, _yes: bool) {}
+}
+
+impl Socket for tokio::net::TcpStream {
+    fn set_nodelay(&self, yes: bool) {
+        // A matter of speed only.
+        let _ = tokio::net::TcpStream::set_nodelay(self, yes);
+    }
+}
+
+impl Socket for tokio::net::UnixStream {}
+impl Socket for tokio::io::DuplexStream {}
 
 /// Takes a connection over for good (a replica's feed): the socket, the session, and bytes received but not parsed.
 pub type Takeover =

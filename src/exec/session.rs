@@ -2,6 +2,7 @@
 //!
 //! Belongs to the connection's task alone; what others see of it is in its [`ClientHandle`].
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -62,23 +63,11 @@ pub struct Session {
     pub subs: Option<Box<Subscriptions>>,
     /// The log's offset behind this session's last write, for WAIT.
     pub last_write_offset: i64,
-    /// What REPLCONF told of the replica at the other end.
-    pub replconf: Option<Box<ReplConf>>,
+    /// What a higher floor remembers of the peer: what REPLCONF told of the replica at the other end.
+    pub peer: Option<Box<dyn Any + Send>>,
     /// This session applies a master's stream: it may write to a replica, and gets no replies.
     pub is_master_link: bool,
     pub close_after_reply: bool,
-}
-
-/// What REPLCONF tells before PSYNC.
-#[derive(Clone, Debug, Default)]
-pub struct ReplConf {
-    pub listening_port: u16,
-    pub ip_address: String,
-    pub capa_eof: bool,
-    pub capa_psync2: bool,
-    pub rdb_only: bool,
-    pub rdb_filter_keys: bool,
-    pub version: Option<String>,
 }
 
 impl Session {
@@ -94,7 +83,7 @@ impl Session {
             watches: None,
             subs: None,
             last_write_offset: 0,
-            replconf: None,
+            peer: None,
             is_master_link: false,
             close_after_reply: false,
         }

@@ -1,8 +1,12 @@
 //! Floor 6: replication: identity, feeds, PSYNC, the replica's link to its master.
 
 mod apply;
+pub mod commands;
 pub mod failover;
+pub mod fanout;
+pub mod feed;
 pub mod follower;
+pub mod fullsync;
 pub mod greeting;
 pub mod handshake;
 pub mod id;
@@ -13,11 +17,14 @@ mod note;
 pub mod psync;
 mod receive;
 pub mod replicaof;
+pub mod report;
 #[cfg(test)]
 mod sim;
 pub mod state;
 pub mod transfer;
+pub mod upkeep;
 pub mod wait;
+mod walk;
 
 pub use follower::{Follower, Hold};
 pub use id::{Identity, ReplId, ReplOffset, Resume};

@@ -5,6 +5,7 @@
 //!
 //! Lock order: gates, then `replicas`, then `identity`; the log's own lock is innermost. None is held across `.await`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
@@ -12,9 +13,10 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::failover::Failover;
+use super::feed::FeedHandle;
 use super::handshake::LinkState;
 use super::id::{Identity, ReplId, ReplOffset};
-use super::master::Replicas;
+use super::master::{Replicas, Running};
 use super::note::Note;
 use crate::base::log::Level;
 use crate::base::{clock, rand};
@@ -63,11 +65,16 @@ impl LinkStatus {
     }
 }
 
-#[derive(Debug)]
 pub struct Repl {
     identity: Mutex<Identity>,
     replicas: Mutex<Replicas>,
     failover: Mutex<Failover>,
+    /// The connections of our replicas, by client id.
+    feeds: Mutex<HashMap<u64, Arc<FeedHandle>>>,
+    /// The snapshot for replicas that is being made.
+    running: Mutex<Running>,
+    /// When the next once-a-second look is due, unix ms.
+    pub(super) next_look_ms: AtomicI64,
     pub link: LinkStatus,
     /// An acknowledgement came in, or a replica left: look again, if you wait for one.
     pub acks: Notify,
@@ -79,6 +86,9 @@ impl Default for Repl {
             identity: Mutex::new(Identity::new(ReplId::new(rand::hex_id()))),
             replicas: Mutex::default(),
             failover: Mutex::default(),
+            feeds: Mutex::default(),
+            running: Mutex::new(Running::Nothing),
+            next_look_ms: AtomicI64::new(0),
             link: LinkStatus::default(),
             acks: Notify::new(),
         }
@@ -119,6 +129,30 @@ impl Repl {
 
     pub fn failover(&self) -> MutexGuard<'_, Failover> {
         self.failover.lock()
+    }
+
+    pub(super) fn add_feed(&self, feed: Arc<FeedHandle>) {
+        self.feeds.lock().insert(feed.client.id, feed);
+    }
+
+    pub(super) fn feed(&self, id: u64) -> Option<Arc<FeedHandle>> {
+        self.feeds.lock().get(&id).cloned()
+    }
+
+    pub(super) fn feeds(&self) -> Vec<Arc<FeedHandle>> {
+        self.feeds.lock().values().cloned().collect()
+    }
+
+    pub(super) fn forget_feed(&self, id: u64) {
+        self.feeds.lock().remove(&id);
+    }
+
+    pub(super) fn running(&self) -> Running {
+        *self.running.lock()
+    }
+
+    pub(super) fn set_running(&self, running: Running) {
+        *self.running.lock() = running;
     }
 
     /// A history of our own, unlike any other.

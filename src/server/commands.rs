@@ -18,6 +18,7 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     pubsub_cmd::COMMANDS,
     replicaof::COMMANDS,
     transaction::COMMANDS,
+    crate::repl::commands::COMMANDS,
     super::config_cmd::COMMANDS,
     super::keyspace_cmd::COMMANDS,
     super::shutdown::COMMANDS,

@@ -153,9 +153,8 @@ impl<S: Socket + 'static> Conn<S> {
                     waiting = Waiting::Pause(Box::pin(over));
                 }
                 Next::Takeover(t) => {
-                    if self.flush().await.is_err() {
-                        return None;
-                    }
+                    // Who takes over has counted this connection in already, and finds the socket broken.
+                    let _ = self.flush().await;
                     return Some(t);
                 }
             }

@@ -29,6 +29,7 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
                 let _ = super::limits::set_oom_score(&settings, replica);
             }
             drop_idle_clients(&engine, settings.timeout);
+            crate::repl::upkeep::cron(&engine, clock::now_ms());
         }
     })?;
     Ok(())

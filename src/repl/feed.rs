@@ -1,0 +1,519 @@
+//! One replica's connection, from PSYNC to its end: the snapshot, then the stream out of the log; in the other direction
+//! its acknowledgements.
+//!
+//! Only moves bytes: what a replica's state is and what follows from an acknowledgement stands in [`super::master`]; who
+//! makes the snapshot, in [`super::fullsync`].
+//!
+//! ```text
+//!   orders:   Begin(line, cursor) ---> Lanes / File --------------> (ACK) ---> stream from the cursor
+//!             Begin(line, cursor) ------------- partial resync -------------->
+//! ```
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use super::fanout::{Fanout, Next};
+use super::greeting::{Answer, Greeting};
+use super::id::ReplOffset;
+use super::note::{Note, printable};
+use super::state::{Repl, log};
+use crate::base::clock;
+use crate::exec::call::Socket;
+use crate::exec::client::ClientHandle;
+use crate::exec::{Engine, Session};
+use crate::oplog::{Chunk, Cursor};
+use crate::resp::{Argv, Batch, Input, Limits};
+
+/// Taken out of the log for one write.
+const STREAM_BYTES: usize = 256 << 10;
+/// Read of a snapshot's file at once.
+const FILE_BYTES: u64 = 256 << 10;
+/// Sent in one go before others on this worker get their turn.
+const TURN_BYTES: usize = 1 << 20;
+
+/// What a feed is told to do, in this order.
+pub enum Order {
+    /// The answer to PSYNC, none to SYNC, and where the stream begins that follows.
+    Begin { line: Option<String>, cursor: Cursor },
+    /// Take the snapshot from here.
+    Lanes(Arc<Fanout>),
+    /// Send this file.
+    File { file: File, bytes: u64 },
+}
+
+/// The part of a feed that others hold.
+pub struct FeedHandle {
+    pub client: Arc<ClientHandle>,
+    orders: Mutex<Vec<Order>>,
+    waker: Arc<AtomicWaker>,
+    /// Offset of the next byte to send; -1 while there is no cursor.
+    next_offset: AtomicI64,
+    /// Since when the soft output limit is exceeded; 0 while it is not.
+    soft_limit_since_ms: AtomicI64,
+    /// The snapshot it takes part in.
+    lanes: Mutex<Option<Arc<Fanout>>>,
+}
+
+impl FeedHandle {
+    pub fn new(client: Arc<ClientHandle>) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            orders: Mutex::default(),
+            waker: Arc::default(),
+            next_offset: AtomicI64::new(-1),
+            soft_limit_since_ms: AtomicI64::new(0),
+            lanes: Mutex::default(),
+        })
+    }
+
+    pub fn order(&self, order: Order) {
+        match &order {
+            Order::Begin { cursor, .. } => self.next_offset.store(cursor.next_offset(), Relaxed),
+            Order::Lanes(fanout) => {
+                fanout.join(self.client.id, self.waker.clone());
+                *self.lanes.lock() = Some(fanout.clone());
+            }
+            Order::File { .. } => {}
+        }
+        self.orders.lock().push(order);
+        self.waker.wake();
+    }
+
+    /// Since when its socket takes nothing of the snapshot.
+    pub fn stalled_since_ms(&self) -> Option<i64> {
+        self.lanes.lock().as_ref()?.stalled_since_ms(self.client.id)
+    }
+
+    /// Whether `client-output-buffer-limit replica` ends it: what it has still to get out of the log is too much.
+    pub fn is_over_limit(&self, engine: &Engine, now_ms: i64) -> bool {
+        let next = self.next_offset.load(Relaxed);
+        let behind = if next < 0 { 0 } else { (engine.log.end_offset() + 1 - next).max(0) as u64 };
+        self.client.out_bytes.store(behind as usize, Relaxed);
+        let settings = engine.settings();
+        let class = &settings.client_output_buffer_limit.replica;
+        // Less than the backlog would cut off replicas that could just resync from it (as stock).
+        let floor = engine.log.backlog_limit_bytes() as u64;
+        let over = |limit: u64| limit != 0 && behind >= limit.max(floor);
+        if !over(class.soft_bytes) {
+            self.soft_limit_since_ms.store(0, Relaxed);
+            return over(class.hard_bytes);
+        }
+        let since = match self.soft_limit_since_ms.load(Relaxed) {
+            0 => {
+                self.soft_limit_since_ms.store(now_ms, Relaxed);
+                now_ms
+            }
+            since => since,
+        };
+        over(class.hard_bytes) || now_ms - since > class.soft_seconds as i64 * 1000
+    }
+}
+
+/// What is being sent behind `out`.
+enum Stage {
+    /// Nothing yet: the snapshot has not begun.
+    Waiting,
+    Lanes(Arc<Fanout>, Option<Piece>),
+    File(Box<Sending>),
+    /// A replica of the old kind gets its file without anything before it; all others get here.
+    Stream,
+}
+
+struct Piece {
+    bytes: Bytes,
+    sent: usize,
+}
+
+/// A file on its way.
+struct Sending {
+    file: Arc<File>,
+    at: u64,
+    bytes: u64,
+    buffer: Vec<u8>,
+    sent: usize,
+    /// The disk is read off the worker.
+    reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
+}
+
+/// Why a feed ends.
+enum End {
+    Killed,
+    Closed,
+    /// The snapshot was all it wanted.
+    Finished,
+    Failed(String),
+}
+
+enum Woken {
+    Read,
+    /// Something of the snapshot's end came: look at the orders and go on.
+    Again,
+    End(End),
+}
+
+pub struct Feed {
+    engine: Arc<Engine>,
+    repl: Arc<Repl>,
+    handle: Arc<FeedHandle>,
+    socket: Box<dyn Socket>,
+    session: Session,
+    input: Input,
+    /// Sent before anything else.
+    out: Vec<u8>,
+    out_sent: usize,
+    stage: Stage,
+    cursor: Option<Cursor>,
+    log_waiter: crate::oplog::Waiter,
+}
+
+impl Feed {
+    pub fn new(
+        engine: Arc<Engine>,
+        repl: Arc<Repl>,
+        handle: Arc<FeedHandle>,
+        socket: Box<dyn Socket>,
+        session: Session,
+        received: &[u8],
+    ) -> Self {
+        let mut input = Input::new(Limits::default());
+        input.feed(received);
+        let waker = handle.waker.clone();
+        let log_waiter = engine.log.waiter(move || waker.wake());
+        socket.set_nodelay(!engine.settings().repl_disable_tcp_nodelay);
+        Self {
+            engine,
+            repl,
+            handle,
+            socket,
+            session,
+            input,
+            out: Vec::new(),
+            out_sent: 0,
+            stage: Stage::Waiting,
+            cursor: None,
+            log_waiter,
+        }
+    }
+
+    fn id(&self) -> u64 {
+        self.handle.client.id
+    }
+
+    /// Serves the replica until its connection ends.
+    pub async fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.read_requests() {
+                break end;
+            }
+            match std::future::poll_fn(|cx| self.poll(cx)).await {
+                Woken::Read | Woken::Again => {}
+                Woken::End(end) => break end,
+            }
+        };
+        self.finish(end).await;
+    }
+
+    async fn finish(mut self, end: End) {
+        let id = self.id();
+        match end {
+            End::Killed | End::Closed | End::Finished => {}
+            End::Failed(text) => log(Note::warning(text)),
+        }
+        if let Some(fanout) = self.handle.lanes.lock().take() {
+            fanout.leave(id);
+        }
+        self.repl.forget_feed(id);
+        let mut notes = Vec::new();
+        self.repl.replicas().remove(id, clock::now_ms(), &mut notes);
+        notes.into_iter().for_each(log);
+        self.repl.acks.notify_waiters();
+        self.cursor = None;
+        self.session.close(&self.engine);
+        let _ = self.socket.shutdown().await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        self.handle.waker.register(cx.waker());
+        self.handle.client.register(cx.waker());
+        if self.handle.client.is_killed() {
+            return Poll::Ready(Woken::End(End::Killed));
+        }
+        self.take_orders();
+        if let Poll::Ready(woken) = self.poll_send(cx) {
+            return Poll::Ready(woken);
+        }
+        let read = pin!(self.socket.read_buf(self.input.spare()));
+        match read.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(0)) => Poll::Ready(Woken::End(End::Closed)),
+            Poll::Ready(Ok(n)) => {
+                self.handle.client.net_in_bytes.fetch_add(n as u64, Relaxed);
+                Poll::Ready(Woken::Read)
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Woken::End(End::Closed)),
+        }
+    }
+
+    fn take_orders(&mut self) {
+        // Lines posted from outside: the newlines that keep a waiting replica patient.
+        if let Some(mail) = self.handle.client.mail()
+            && matches!(self.stage, Stage::Waiting)
+        {
+            self.out.extend_from_slice(&mail);
+        }
+        let orders = std::mem::take(&mut *self.handle.orders.lock());
+        for order in orders {
+            match order {
+                Order::Begin { line, cursor } => {
+                    self.out.extend_from_slice(line.unwrap_or_default().as_bytes());
+                    self.cursor = Some(cursor);
+                    if self.takes_stream() {
+                        self.stage = Stage::Stream;
+                    }
+                }
+                Order::Lanes(fanout) => self.stage = Stage::Lanes(fanout, None),
+                Order::File { file, bytes } => {
+                    self.out.extend_from_slice(format!("${bytes}\r\n").as_bytes());
+                    let file = Arc::new(file);
+                    let sending = Sending { file, at: 0, bytes, buffer: Vec::new(), sent: 0, reading: None };
+                    self.stage = Stage::File(Box::new(sending));
+                }
+            }
+        }
+    }
+
+    fn takes_stream(&self) -> bool {
+        self.repl.replicas().get(self.id()).is_some_and(|r| r.takes_stream())
+    }
+
+    // --- out
+
+    /// Sends what there is. Pending: the socket is full, or there is nothing to send now.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        let mut turn = 0;
+        loop {
+            if turn >= TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let sent = if self.out_sent < self.out.len() {
+                self.poll_out(cx)
+            } else {
+                match &mut self.stage {
+                    Stage::Waiting => return Poll::Pending,
+                    Stage::Lanes(..) => self.poll_lanes(cx),
+                    Stage::File(_) => self.poll_file(cx),
+                    Stage::Stream => self.poll_stream(cx),
+                }
+            };
+            match sent {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Progress::Sent(n))) => {
+                    turn += n;
+                    self.handle.client.net_out_bytes.fetch_add(n as u64, Relaxed);
+                    self.engine.stats.counters.repl_out.fetch_add(n as u64, Relaxed);
+                }
+                Poll::Ready(Ok(Progress::Stage)) => return Poll::Ready(Woken::Again),
+                Poll::Ready(Err(end)) => return Poll::Ready(Woken::End(end)),
+            }
+        }
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
+        let n = wrote(ready!(Pin::new(&mut self.socket).poll_write(cx, &self.out[self.out_sent..])))?;
+        self.out_sent += n;
+        if self.out_sent == self.out.len() {
+            self.out.clear();
+            self.out_sent = 0;
+        }
+        sent(n)
+    }
+
+    fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
+        let id = self.id();
+        let Stage::Lanes(fanout, piece) = &mut self.stage else { return Poll::Pending };
+        if piece.is_none() {
+            match fanout.poll_next(id, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Next::Piece(bytes)) => *piece = Some(Piece { bytes, sent: 0 }),
+                Poll::Ready(Next::End) => {
+                    // What follows is the stream, once the replica has acknowledged; `read_requests` notices that.
+                    self.stage = Stage::Waiting;
+                    return Poll::Ready(Ok(Progress::Stage));
+                }
+                Poll::Ready(Next::Broken) => return Poll::Ready(Err(End::Killed)),
+            }
+        }
+        let Some(Piece { bytes, sent: done }) = piece else { return Poll::Pending };
+        let n = wrote(ready!(Pin::new(&mut self.socket).poll_write(cx, &bytes[*done..])))?;
+        *done += n;
+        if *done == bytes.len() {
+            *piece = None;
+            fanout.taken(id);
+        } else {
+            fanout.progress(id);
+        }
+        sent(n)
+    }
+
+    fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
+        let Stage::File(sending) = &mut self.stage else { return Poll::Pending };
+        if sending.sent == sending.buffer.len() {
+            if sending.at == sending.bytes {
+                return Poll::Ready(self.file_sent());
+            }
+            let reading = sending.reading.get_or_insert_with(|| {
+                let (file, at) = (sending.file.clone(), sending.at);
+                let n = (sending.bytes - at).min(FILE_BYTES) as usize;
+                tokio::task::spawn_blocking(move || read_at(&file, at, n))
+            });
+            let read = ready!(Pin::new(reading).poll(cx));
+            sending.reading = None;
+            match read.unwrap_or_else(|e| Err(io::Error::other(e))) {
+                Ok(buffer) => {
+                    sending.at += buffer.len() as u64;
+                    (sending.buffer, sending.sent) = (buffer, 0);
+                }
+                Err(e) => return Poll::Ready(Err(End::Failed(format!("Read error sending DB to replica: {e}")))),
+            }
+        }
+        let n = wrote(ready!(Pin::new(&mut self.socket).poll_write(cx, &sending.buffer[sending.sent..])))?;
+        sending.sent += n;
+        sent(n)
+    }
+
+    fn file_sent(&mut self) -> Result<Progress, End> {
+        let mut notes = Vec::new();
+        let goes_on = self.repl.replicas().bulk_sent(self.id(), clock::now_ms(), &mut notes);
+        notes.into_iter().for_each(log);
+        if !goes_on {
+            return Err(End::Finished);
+        }
+        self.stage = Stage::Stream;
+        Ok(Progress::Stage)
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
+        let Some(cursor) = &mut self.cursor else { return Poll::Pending };
+        if cursor.is_stale() {
+            // The log holds another history now; this replica has to ask anew.
+            return Poll::Ready(Err(End::Killed));
+        }
+        let mut chunks = cursor.read(STREAM_BYTES);
+        if chunks.is_empty() {
+            self.log_waiter.arm();
+            chunks = cursor.read(STREAM_BYTES);
+            if chunks.is_empty() {
+                return Poll::Pending;
+            }
+        }
+        let mut slices = [io::IoSlice::new(&[]); 16];
+        let n = fill(&mut slices, &chunks);
+        let n = wrote(ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..n])))?;
+        cursor.advance(n);
+        self.handle.next_offset.store(cursor.next_offset(), Relaxed);
+        sent(n)
+    }
+
+    // --- in
+
+    /// What the replica said. Only acknowledgements are expected of it, and nothing is answered.
+    fn read_requests(&mut self) -> Result<(), End> {
+        let mut batch = Batch::new();
+        loop {
+            if let Err(e) = self.input.next_batch(&mut batch, 64) {
+                return Err(End::Failed(format!("Protocol error ({e}) from replica {}", self.handle.client.addr)));
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for i in 0..batch.len() {
+                let argv = batch.argv(&self.input, i);
+                // A lone newline is a sign of life.
+                if argv.is_empty() {
+                    continue;
+                }
+                let words: Vec<&[u8]> = argv.iter().collect();
+                let answer = match argv.get(0) {
+                    Some(name) if name.eq_ignore_ascii_case(b"replconf") => {
+                        Greeting::default().replconf(&words[1..]).unwrap_or(Answer::Ok)
+                    }
+                    // Asked again what is under way already.
+                    Some(name) if name.eq_ignore_ascii_case(b"sync") || name.eq_ignore_ascii_case(b"psync") => {
+                        Answer::Silence
+                    }
+                    _ => Answer::Ok,
+                };
+                match answer {
+                    Answer::Ack { offset, on_disk } => self.acked(offset, on_disk),
+                    // To be asked for an acknowledgement is for those who have a master on this connection.
+                    Answer::SendAck | Answer::Silence => {}
+                    Answer::Ok => return Err(refuse(self.handle.client.id, argv)),
+                }
+            }
+            let done = batch.len();
+            self.input.consume(&mut batch, done);
+            self.handle.client.last_active_ms.store(clock::now_ms(), Relaxed);
+        }
+    }
+
+    fn acked(&mut self, offset: ReplOffset, on_disk: Option<ReplOffset>) {
+        let id = self.handle.client.id;
+        if self.repl.replicas().acked(id, offset, on_disk, clock::now_ms()) {
+            self.repl.acks.notify_waiters();
+        }
+        if matches!(self.stage, Stage::Waiting) && self.cursor.is_some() && self.takes_stream() {
+            self.stage = Stage::Stream;
+        }
+    }
+}
+
+fn refuse(id: u64, argv: Argv<'_>) -> End {
+    End::Failed(format!(
+        "Replica (client id #{id}) generated a reply to command '{}', disconnecting it",
+        printable(argv.word(0))
+    ))
+}
+
+enum Progress {
+    Sent(usize),
+    /// The stage changed.
+    Stage,
+}
+
+fn sent<E>(n: usize) -> Poll<Result<Progress, E>> {
+    Poll::Ready(Ok(Progress::Sent(n)))
+}
+
+fn wrote(result: io::Result<usize>) -> Result<usize, End> {
+    match result {
+        Ok(0) | Err(_) => Err(End::Closed),
+        Ok(n) => Ok(n),
+    }
+}
+
+fn read_at(file: &File, at: u64, n: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; n];
+    file.read_exact_at(&mut buffer, at)?;
+    Ok(buffer)
+}
+
+fn fill<'a>(slices: &mut [io::IoSlice<'a>], chunks: &'a [Chunk]) -> usize {
+    let n = slices.len().min(chunks.len());
+    for (slice, chunk) in slices.iter_mut().zip(chunks) {
+        *slice = io::IoSlice::new(chunk.as_ref());
+    }
+    n
+}

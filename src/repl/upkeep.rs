@@ -1,0 +1,137 @@
+//! What a node does for its replicas by itself: pings, time-outs, limits, the backlog's end, snapshots that are due.
+//!
+//! Called by the server's cron, off the workers. What is to be done, [`super::master`] says.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::follower::{Follower, Hold};
+use super::fullsync;
+use super::master::{Chore, MasterConfig, Phase};
+use super::psync::{FailoverRequest, failover_request};
+use super::state::{Repl, log};
+use crate::base::Error;
+use crate::exec::Engine;
+use crate::exec::call::Call;
+use crate::exec::client::ClientHandle;
+use crate::resp::encode_command;
+
+pub fn master_config(engine: &Engine) -> MasterConfig {
+    let s = engine.settings();
+    MasterConfig {
+        timeout_ms: s.repl_timeout * 1000,
+        ping_period_ms: s.repl_ping_replica_period * 1000,
+        backlog_ttl_ms: s.repl_backlog_ttl.saturating_mul(1000),
+        diskless: s.repl_diskless_sync,
+        diskless_delay_ms: s.repl_diskless_sync_delay * 1000,
+        diskless_max_replicas: s.repl_diskless_sync_max_replicas as usize,
+    }
+}
+
+/// Writes a request into the stream that is no effect. The caller is behind a gate.
+fn tell_replicas(engine: &Engine, words: &[&[u8]]) {
+    let mut request = Vec::new();
+    encode_command(&mut request, words);
+    engine.log.append(&request);
+    engine.log.notify_readers();
+}
+
+/// Has every replica acknowledge at once what it has. The caller is behind a gate; the node is a master.
+pub fn ask_for_acks(engine: &Engine) {
+    tell_replicas(engine, &[b"REPLCONF", b"GETACK", b"*"]);
+}
+
+/// Called `hz` times a second.
+pub fn cron(engine: &Arc<Engine>, now_ms: i64) {
+    let repl = Repl::of(engine);
+    // Whoever appended off the workers may have told nobody.
+    engine.log.notify_readers();
+    enforce_output_limits(engine, &repl, now_ms);
+    fullsync::look(engine, &repl, now_ms);
+    if now_ms < repl.next_look_ms.load(Relaxed) {
+        return;
+    }
+    repl.next_look_ms.store(now_ms + 1000, Relaxed);
+    look_after_replicas(engine, &repl, now_ms);
+}
+
+fn enforce_output_limits(engine: &Engine, repl: &Repl, now_ms: i64) {
+    for feed in repl.feeds() {
+        if feed.client.is_killed() || !feed.is_over_limit(engine, now_ms) {
+            continue;
+        }
+        engine.stats.counters.output_limit_disconnections.fetch_add(1, Relaxed);
+        tracing::warn!(
+            "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+            crate::exec::describe::line(engine, &feed.client)
+        );
+        feed.client.kill();
+    }
+}
+
+fn look_after_replicas(engine: &Arc<Engine>, repl: &Repl, now_ms: i64) {
+    let settings = engine.settings();
+    let is_master = !engine.state.is_replica();
+    let chores = {
+        let mut replicas = repl.replicas();
+        let ids: Vec<u64> = replicas.iter().filter(|r| r.phase == Phase::WaitEnd).map(|r| r.id).collect();
+        for id in ids {
+            let stalled_ms = repl.feed(id).and_then(|feed| feed.stalled_since_ms());
+            if let Some(replica) = replicas.get_mut(id) {
+                replica.stalled_ms = stalled_ms;
+            }
+        }
+        let paused = repl.failover().is_active();
+        let has_backlog = engine.log.backlog().is_some();
+        let cfg = master_config(engine);
+        let chores = replicas.tick(now_ms, is_master, paused, has_backlog, repl.running(), &cfg);
+        let good = replicas.good(now_ms, settings.min_replicas_max_lag);
+        engine.state.good_replicas.store(good as u32, Relaxed);
+        chores
+    };
+    let client = |id| -> Option<Arc<ClientHandle>> { engine.clients.get(id) };
+    for chore in chores {
+        match chore {
+            Chore::Log(note) => log(note),
+            Chore::Ping => {
+                let _gate = engine.gates.pass(engine.gates.outsider());
+                if !engine.state.is_replica() {
+                    tell_replicas(engine, &[b"PING"]);
+                }
+            }
+            Chore::Newline(id) => {
+                if let Some(client) = client(id) {
+                    client.post(b"\n");
+                }
+            }
+            Chore::Disconnect(id) => {
+                if let Some(client) = client(id) {
+                    client.kill();
+                }
+            }
+            Chore::FreeBacklog => {
+                let _gates = engine.gates.take_all();
+                if repl.replicas().is_empty() && !engine.state.is_replica() {
+                    repl.start_new_history();
+                    engine.log.free_backlog();
+                }
+            }
+        }
+    }
+}
+
+/// PSYNC … FAILOVER: the master hands its role over to us, its replica.
+pub fn take_over(call: &mut Call<'_>, replid: &[u8]) -> Result<(), Error> {
+    let (engine, repl) = (call.engine, Repl::of(call.engine));
+    match failover_request(engine.state.is_replica(), &repl.identity(), replid) {
+        FailoverRequest::Refuse(line) => Err(Error::text(line)),
+        FailoverRequest::Promote => {
+            let id = super::printable(replid);
+            tracing::info!("Failover request received for replid {id}.");
+            engine.part::<Follower>().lead(Hold::Take(engine));
+            let client = crate::exec::describe::line(engine, &call.session.handle);
+            tracing::info!("MASTER MODE enabled (failover request from '{client}')");
+            Ok(())
+        }
+    }
+}
