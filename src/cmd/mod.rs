@@ -2,6 +2,7 @@
 
 pub mod counter;
 pub mod database;
+pub mod dump;
 pub mod generic;
 pub mod lcs;
 pub mod string;
@@ -57,5 +58,7 @@ const fn command(row: &'static Row, run: DataFn) -> DataCommand {
 
 /// Every data command.
 pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
-    [counter::COMMANDS, database::COMMANDS, generic::COMMANDS, lcs::COMMANDS, string::COMMANDS].into_iter().flatten()
+    [counter::COMMANDS, database::COMMANDS, dump::COMMANDS, generic::COMMANDS, lcs::COMMANDS, string::COMMANDS]
+        .into_iter()
+        .flatten()
 }

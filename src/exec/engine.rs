@@ -33,6 +33,8 @@ pub struct Engine {
     pub state: State,
     pub stats: Stats,
     pub acl: Acl,
+    /// Held by the one snapshot that is being taken.
+    pub snapshot_turn: parking_lot::Mutex<()>,
     extensions: OnceLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     garbage: std::sync::mpsc::Sender<Garbage>,
 }
@@ -59,6 +61,7 @@ impl Engine {
             stats: Stats::new(workers + 1, table.entries().len()),
             acl: Acl::new(settings.requirepass.as_bytes()),
             gates: Gates::new(workers),
+            snapshot_turn: parking_lot::Mutex::new(()),
             clients: Clients::default(),
             pubsub: PubSub::default(),
             monitors: Monitors::default(),

@@ -36,6 +36,10 @@ pub struct State {
     pub loading_start_s: AtomicI64,
     /// The next snapshot's epoch.
     pub snapshot_epoch: AtomicU32,
+    /// Writers put more into the running snapshot than its sink takes: clients are slowed down.
+    pub snapshot_behind: AtomicBool,
+    pub snapshot_keys_total: AtomicU64,
+    pub snapshot_keys_saved: AtomicU64,
     /// The shard at which the active expiry cycle begins its next round.
     pub expire_shard: AtomicU32,
 }

@@ -323,6 +323,16 @@ impl<'a> Data<'a> {
         self.unit.event(EventClass::NEW, "new", db, key.bytes);
     }
 
+    /// Adds an entry whose key should be new; false, and nothing is changed, if it is there.
+    pub fn add(&mut self, key: Key<'_>, entry: Entry) -> bool {
+        let db = self.db;
+        if self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes).is_some() {
+            return false;
+        }
+        self.put(key, entry);
+        true
+    }
+
     /// Takes an entry out, expired or not. The caller tells of the change.
     pub fn take(&mut self, key: Key<'_>) -> Option<Entry> {
         let db = self.db;

@@ -1,1 +1,9 @@
 //! Floor 6: snapshots to files and from files.
+
+pub mod commands;
+pub mod load;
+pub mod save;
+pub mod walk;
+
+pub use load::{LoadError, Loaded};
+pub use save::Saver;

@@ -17,9 +17,9 @@ use super::note::Note;
 use super::psync;
 use super::state::{Repl, log};
 use super::upkeep::master_config;
-use super::walk::{Cut, walk};
 use crate::base::{clock, rand};
 use crate::exec::Engine;
+use crate::persist::walk::{Cut, walk};
 
 /// Begins a snapshot if one is due. Often: whenever a replica asked, a snapshot ended, time passed.
 pub fn look(engine: &Arc<Engine>, repl: &Arc<Repl>, now_ms: i64) {
@@ -66,7 +66,16 @@ fn cut(engine: &Engine, repl: &Repl, start: &Start, fanout: Option<&Arc<Fanout>>
             feed.order(Order::Lanes(fanout.clone()));
         }
     }
-    Cut { replid: identity.replid, offset, stream_db }
+    Cut { replid: identity.replid.as_str().to_owned(), offset, stream_db }
+}
+
+/// Where a snapshot that no replica waits for stands in the stream: nowhere, unless somebody could go on from there.
+/// With every gate held.
+pub fn cut_here(engine: &Engine) -> Option<Cut> {
+    engine.log.backlog()?;
+    let replid = engine.part::<Repl>().identity().replid.as_str().to_owned();
+    let selected = engine.log.with(|log| log.selected_db()).unwrap_or(0);
+    Some(Cut { replid, offset: engine.log.end_offset(), stream_db: selected.max(0) as u32 })
 }
 
 fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
@@ -85,7 +94,7 @@ fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
         }
         if fanout.put(&piece) { Ok(()) } else { Err(left()) }
     };
-    let result = walk(engine, !start.filter.without_data, || cut(engine, repl, start, Some(&fanout)), put);
+    let result = walk(engine, !start.filter.without_data, || Some(cut(engine, repl, start, Some(&fanout))), put);
     let ok = result.is_ok() && fanout.put(&Bytes::copy_from_slice(&mark));
     fanout.end(ok);
     if ok {
@@ -122,7 +131,7 @@ fn write_file(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start, path: &Path
         Some(out) => out.write_all(&piece),
         None => Err(io::Error::other("it could not be created")),
     };
-    let written = walk(engine, true, || cut(engine, repl, start, None), put);
+    let written = walk(engine, true, || Some(cut(engine, repl, start, None)), put);
     let flushed = out.as_mut().map_or(Ok(()), Write::flush);
     drop(out);
     file?;

@@ -10,7 +10,6 @@ pub mod fullsync;
 pub mod greeting;
 pub mod handshake;
 pub mod id;
-mod intake;
 mod link;
 pub mod master;
 mod note;
@@ -24,7 +23,6 @@ pub mod state;
 pub mod transfer;
 pub mod upkeep;
 pub mod wait;
-mod walk;
 
 pub use follower::{Follower, Hold};
 pub use id::{Identity, ReplId, ReplOffset, Resume};

@@ -24,7 +24,6 @@ use tokio::task::JoinHandle;
 use super::follower::{Attempt, Follower};
 use super::handshake::Event;
 use super::id::{ReplId, Resume};
-use super::intake;
 use super::link::{Connection, reason};
 use super::transfer::{Framing, Piece, Receiver};
 use crate::base::{clock, log, rand};
@@ -32,6 +31,7 @@ use crate::config::DisklessLoad;
 use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::{Data, Unit};
+use crate::persist::load;
 
 /// What the queue may hold: reads of some 64 KiB.
 const QUEUE: usize = 16;
@@ -244,7 +244,7 @@ impl Job {
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
         let loaded = File::open(&kept)
             .map_err(|e| reason(&e))
-            .and_then(|file| intake::load(&self.follower.engine.ks, file).map_err(|e| e.to_string()));
+            .and_then(|file| load::load(&self.follower.engine.ks, file).map_err(|e| e.to_string()));
         if settings.rdb_del_sync_files && settings.save.is_empty() && !settings.appendonly {
             log::notice!("Removing the RDB file obtained from the master. This replica has persistence disabled");
             // It was of no use but for the load.
@@ -277,7 +277,7 @@ impl Job {
         self.tell(Event::LoadStarted)?;
         self.drop_old_data()?;
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = intake::load(&self.follower.engine.ks, &mut self.payload).map_err(|e| e.to_string());
+        let loaded = load::load(&self.follower.engine.ks, &mut self.payload).map_err(|e| e.to_string());
         match loaded.and_then(|_| self.whole()) {
             Ok(()) => self.finish(),
             Err(e) => Err(self.nothing_left("socket", &e)),
@@ -291,8 +291,8 @@ impl Job {
         let flag = if serving { &engine.state.async_loading } else { &engine.state.loading };
         flag.store(true, Relaxed);
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let second = intake::second(engine);
-        let loaded = intake::load(&second, &mut self.payload).map_err(|e| e.to_string());
+        let second = load::second(engine);
+        let loaded = load::load(&second, &mut self.payload).map_err(|e| e.to_string());
         let result = match loaded.and_then(|_| self.whole()) {
             Ok(()) => {
                 log::notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
@@ -390,7 +390,7 @@ fn empty(engine: &Engine, _proof: &AllGates<'_>) {
 /// Reads a file from its beginning to its end, as a load would.
 fn verify(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|e| reason(&e))?;
-    intake::verify(BufReader::new(file)).map_err(|e| e.to_string())
+    load::verify(BufReader::new(file)).map_err(|e| e.to_string())
 }
 
 fn given_up() -> Failure {

@@ -22,7 +22,10 @@ use crate::base::{clock, log, version};
 use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
 use crate::exec::engine::Engine;
-use crate::repl::{Follower, Repl};
+use crate::persist::load::{self, Expired};
+use crate::persist::save::{Saver, rdb_path};
+use crate::repl::id::{Identity, ReplId, Resume};
+use crate::repl::{Follower, Repl, fullsync};
 use crate::spec::{RenameError, Table};
 
 /// Runs the server with the arguments behind the program's name, until it ends.
@@ -155,7 +158,8 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     let shutdown = Shutdown::new(pid_file);
     let repl = Repl::new();
     let follower = Follower::new(engine.clone(), repl.clone(), main.handle().clone());
-    let parts: [Part; 4] = [listeners.clone(), shutdown.clone(), repl, follower.clone()];
+    let saver = Arc::new(Saver::new(Box::new(fullsync::cut_here)));
+    let parts: [Part; 5] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver.clone()];
     engine.extend(parts);
     super::config_cmd::register_hooks(&engine);
     limits::register_hooks(&engine);
@@ -170,7 +174,8 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     open_listeners(&listeners, &settings)?;
     info!("Server initialized");
     cron::start(engine.clone()).map_err(|e| e.to_string())?;
-    follower.start(None);
+    let held = load_data(&engine, &saver)?;
+    follower.start(held);
     if settings.port != 0 {
         info!("Ready to accept connections tcp");
     }
@@ -189,6 +194,28 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     let _ = limits::set_oom_score(&settings, engine.state.is_replica());
     // The end comes from the shutdown thread.
     main.block_on(std::future::pending())
+}
+
+/// Loads what is on disk; clients hear LOADING meanwhile. Gives the history that a replica may go on with.
+fn load_data(engine: &Arc<Engine>, saver: &Saver) -> Result<Option<Resume>, String> {
+    let settings = engine.settings();
+    engine.state.last_save_s.store(clock::now_ms() / 1000, Relaxed);
+    let replica = settings.replicaof.is_some();
+    let expired = if replica { Expired::Keep } else { Expired::Drop };
+    let Some(loaded) = load::load_file(engine, &rdb_path(&settings), expired)? else { return Ok(None) };
+    saver.note_loaded(&loaded);
+    let id = loaded.repl_id.as_ref().and_then(|id| ReplId::parse(id.as_bytes()));
+    let (Some(replid), Some(offset)) = (id, loaded.repl_offset) else { return Ok(None) };
+    let held = Resume { replid, offset };
+    engine.log.reset(offset);
+    if replica {
+        return Ok(Some(held));
+    }
+    // Replicas that were no further than the file may go on from it.
+    let repl = Repl::of(engine);
+    repl.set_identity(Identity::restored(repl.identity().replid, held));
+    engine.log.create_backlog();
+    Ok(None)
 }
 
 fn open_listeners(listeners: &Listeners, settings: &Settings) -> Result<(), String> {

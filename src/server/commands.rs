@@ -15,6 +15,7 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     command_cmd::COMMANDS,
     connection::COMMANDS,
     monitor::COMMANDS,
+    crate::persist::commands::COMMANDS,
     pubsub_cmd::COMMANDS,
     replicaof::COMMANDS,
     transaction::COMMANDS,

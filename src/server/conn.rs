@@ -47,6 +47,9 @@ enum Waiting {
 /// Unread input of a blocked client is kept, but not without end.
 const BLOCKED_INPUT_MAX: usize = 1 << 20;
 
+/// How many milliseconds a request may be held up for a snapshot.
+const GIVE_WAY_TIMES: usize = 5;
+
 pub struct Conn<S> {
     engine: Arc<Engine>,
     worker: WorkerId,
@@ -138,6 +141,9 @@ impl<S: Socket + 'static> Conn<S> {
                         Waiting::Command(_) | Waiting::Pause(_) => continue,
                     }
                 }
+            }
+            if self.engine.state.snapshot_behind.load(Relaxed) {
+                give_way(self.engine.clone()).await;
             }
             match self.execute() {
                 Next::More => {}
@@ -351,5 +357,15 @@ impl<S: Socket + 'static> Conn<S> {
             return true;
         }
         false
+    }
+}
+
+/// While a snapshot's sink cannot follow the writers, everybody waits a moment, holding nothing.
+async fn give_way(engine: Arc<Engine>) {
+    for _ in 0..GIVE_WAY_TIMES {
+        if !engine.state.snapshot_behind.load(Relaxed) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
 }

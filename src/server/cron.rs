@@ -10,6 +10,7 @@ use crate::base::clock;
 use crate::exec::client::flag;
 use crate::exec::engine::Engine;
 use crate::exec::expire_cycle;
+use crate::persist::Saver;
 
 /// Starts the cron thread; it ends when the process does.
 pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
@@ -30,6 +31,7 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             }
             drop_idle_clients(&engine, settings.timeout);
             crate::repl::upkeep::cron(&engine, clock::now_ms());
+            engine.part::<Saver>().cron(&engine, clock::now_ms());
         }
     })?;
     Ok(())

@@ -20,6 +20,7 @@ use crate::base::{Error, clock};
 use crate::config::ShutdownOn;
 use crate::exec::call::{Call, Completion, Flow, SessionCommand};
 use crate::exec::engine::Engine;
+use crate::persist::Saver;
 use crate::repl::Repl;
 use crate::spec::prelude::*;
 
@@ -140,8 +141,20 @@ impl Shutdown {
     }
 
     /// The last things. False if the server must go on because its data would be lost.
-    fn finish(&self, engine: &Arc<Engine>, _how: ShutdownOn) -> bool {
+    fn finish(&self, engine: &Arc<Engine>, how: ShutdownOn) -> bool {
         tell_of_replicas(engine);
+        let settings = engine.settings();
+        if (!settings.save.is_empty() && !how.nosave) || how.save {
+            info!("Saving the final RDB snapshot before exiting.");
+            daemon::notify("STATUS=Saving the final RDB snapshot\n");
+            if engine.part::<Saver>().save(engine).is_err() {
+                warn!("Error trying to save the DB, can't exit.");
+                daemon::notify("STATUS=Error trying to save the DB, can't exit.\n");
+                if !how.force {
+                    return false;
+                }
+            }
+        }
         if let Some(file) = &self.pid_file {
             file.remove();
         }

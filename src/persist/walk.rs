@@ -5,12 +5,12 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::id::{ReplId, ReplOffset};
 use crate::base::{clock, version};
 use crate::exec::Engine;
 use crate::keyspace::ValueRef as Stored;
@@ -28,6 +28,9 @@ const PIECE_BYTES: usize = 64 << 10;
 struct Saved {
     options: WriteOptions,
     buffer: Mutex<Buffer>,
+    /// `snapshot_behind` of the engine's state: shared, as the keyspace knows no engine.
+    engine: Arc<Engine>,
+    keys: AtomicU64,
 }
 
 #[derive(Default)]
@@ -39,7 +42,9 @@ struct Buffer {
 impl PreImage for Saved {
     fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>) {
         let mut buffer = self.buffer.lock();
+        let mut keys = 0;
         for entry in entries {
+            keys += 1;
             if buffer.db != Some(db) {
                 put_select_db(&mut buffer.bytes, db);
                 buffer.db = Some(db);
@@ -51,29 +56,40 @@ impl PreImage for Saved {
             };
             put_key(&mut buffer.bytes, entry.key(), value, entry.expire_ms(), Usage::Unsaid, &self.options);
         }
+        self.keys.fetch_add(keys, Relaxed);
+        if buffer.bytes.len() > BUDGET_BYTES {
+            self.engine.state.snapshot_behind.store(true, Relaxed);
+        }
     }
 }
 
 /// Where in the stream of effects a cut was made.
+#[derive(Clone, Debug)]
 pub struct Cut {
-    pub replid: ReplId,
-    pub offset: ReplOffset,
+    pub replid: String,
+    pub offset: i64,
     /// The database that the stream has selected there.
     pub stream_db: u32,
 }
 
-/// Hands every piece to `put`, without any key if `with_data` is false; ends early with its error. `at_cut` runs with every gate held. Gives the bytes written.
+/// What writers may put into the stream before it is taken; then they are asked to slow down.
+const BUDGET_BYTES: usize = 16 << 20;
+
+/// Hands every piece to `put`, without any key if `with_data` is false; ends early with its error. `at_cut` runs with
+/// every gate held; without a cut the file says nothing of replication. Waits for its turn: there is one snapshot at a
+/// time. Gives the bytes written.
 pub fn walk(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     with_data: bool,
-    at_cut: impl FnOnce() -> Cut,
+    at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
+    let _turn = engine.snapshot_turn.lock();
     let settings = engine.settings();
     let version = u32::try_from(settings.rdb_version).ok().and_then(Version::new);
     let version = version.unwrap_or(WriteOptions::default().version);
     let options = WriteOptions { version, compress: settings.rdbcompression };
-    let saved = Arc::new(Saved { options, buffer: Mutex::default() });
+    let saved = Arc::new(Saved { options, buffer: Mutex::default(), engine: engine.clone(), keys: AtomicU64::new(0) });
     let cut = {
         let _gates = engine.gates.take_all();
         if with_data {
@@ -83,31 +99,35 @@ pub fn walk(
         }
         at_cut()
     };
-    let result = pour(engine, &saved, &cut, settings.rdbchecksum, put);
+    let total = (0..engine.ks.databases()).map(|db| engine.ks.count(db).0 as u64).sum();
+    engine.state.snapshot_keys_total.store(total, Relaxed);
+    engine.state.snapshot_keys_saved.store(0, Relaxed);
+    let result = pour(engine, &saved, cut.as_ref(), settings.rdbchecksum, put);
     if result.is_err() {
         engine.ks.abort_snapshot();
     }
+    engine.state.snapshot_behind.store(false, Relaxed);
     result
 }
 
 fn pour(
     engine: &Engine,
     saved: &Saved,
-    cut: &Cut,
+    cut: Option<&Cut>,
     checksum: bool,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut sink = Sink::new(Pieces { put, piece: Vec::new() }, checksum);
     let mut head = Vec::new();
     put_header(&mut head, saved.options.version);
-    let repl = Repl { stream_db: cut.stream_db, id: cut.replid.as_str(), offset: cut.offset };
+    let repl = cut.map(|cut| Repl { stream_db: cut.stream_db, id: &cut.replid, offset: cut.offset });
     put_info(
         &mut head,
         &Info {
             server_version: version::REDIS,
             created_s: clock::now_ms() / 1000,
             used_memory: crate::stats::memory::used() as u64,
-            repl: Some(repl),
+            repl,
             aof_base: false,
         },
     );
@@ -116,7 +136,9 @@ fn pour(
         loop {
             let more = engine.ks.snapshot_step(ShardId(shard), STEP_ENTRIES);
             let bytes = std::mem::take(&mut saved.buffer.lock().bytes);
+            engine.state.snapshot_behind.store(false, Relaxed);
             sink.write_all(&bytes)?;
+            delay(engine, saved);
             if !more {
                 break;
             }
@@ -127,6 +149,19 @@ fn pour(
     let total = sink.bytes_written();
     sink.finish()?;
     Ok(total + 9)
+}
+
+/// Counts what was saved; `rdb-key-save-delay` (a test's wish) stretches it.
+fn delay(engine: &Engine, saved: &Saved) {
+    let keys = saved.keys.swap(0, Relaxed);
+    engine.state.snapshot_keys_saved.fetch_add(keys, Relaxed);
+    let micros = engine.config.now().rdb_key_save_delay;
+    if micros > 0 {
+        let until_us = clock::mono_us() + micros.saturating_mul(keys as i64);
+        while clock::mono_us() < until_us && engine.config.now().rdb_key_save_delay > 0 {
+            std::thread::sleep(Duration::from_millis(1).min(Duration::from_micros(micros as u64)));
+        }
+    }
 }
 
 /// Collects small writes.

@@ -1,0 +1,178 @@
+//! Snapshots to a file: SAVE, BGSAVE, save points, and what INFO tells of them.
+//!
+//! Knows how a file is replaced safely; what is in it is `walk`'s business.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tracing::{error, info};
+
+use super::load::Loaded;
+use super::walk::{Cut, walk};
+use crate::base::clock;
+use crate::config::Settings;
+use crate::exec::engine::Engine;
+
+/// A failed save is not tried again for so long.
+const RETRY_S: i64 = 5;
+
+/// Tells where in the replication stream a cut is made; called with every gate held.
+pub type CutAt = Box<dyn Fn(&Engine) -> Option<Cut> + Send + Sync>;
+
+/// The state of saving. A part of the engine.
+pub struct Saver {
+    cut_at: CutAt,
+    /// Since when a BGSAVE runs, unix s.
+    running: Mutex<Option<i64>>,
+    /// BGSAVE SCHEDULE came while one was running.
+    scheduled: std::sync::atomic::AtomicBool,
+    pub last_took_s: AtomicI64,
+    last_try_s: AtomicI64,
+    pub saves: AtomicU64,
+    pub last_loaded: AtomicU64,
+    pub last_expired: AtomicU64,
+}
+
+/// Why a BGSAVE does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InProgress;
+
+impl Saver {
+    pub fn new(cut_at: CutAt) -> Self {
+        Self {
+            cut_at,
+            running: Mutex::new(None),
+            scheduled: Default::default(),
+            last_took_s: AtomicI64::new(-1),
+            last_try_s: AtomicI64::new(0),
+            saves: AtomicU64::new(0),
+            last_loaded: AtomicU64::new(0),
+            last_expired: AtomicU64::new(0),
+        }
+    }
+
+    pub fn note_loaded(&self, loaded: &Loaded) {
+        self.last_loaded.store(loaded.keys, Relaxed);
+        self.last_expired.store(loaded.expired, Relaxed);
+    }
+
+    pub fn in_progress(&self) -> bool {
+        self.running.lock().is_some()
+    }
+
+    /// Seconds the running BGSAVE has taken, -1 if none runs.
+    pub fn current_took_s(&self) -> i64 {
+        self.running.lock().map_or(-1, |since| clock::now_ms() / 1000 - since)
+    }
+
+    /// Saves now, on this thread.
+    pub fn save(&self, engine: &Arc<Engine>) -> io::Result<()> {
+        let dirty = AtomicU64::new(0);
+        let cut = || {
+            dirty.store(engine.state.dirty.load(Relaxed), Relaxed);
+            (self.cut_at)(engine)
+        };
+        let path = rdb_path(&engine.settings());
+        let result = write_file(engine, &path, cut);
+        let state = &engine.state;
+        match &result {
+            Ok(()) => {
+                info!("DB saved on disk");
+                state.dirty.fetch_sub(dirty.load(Relaxed), Relaxed);
+                state.last_save_s.store(clock::now_ms() / 1000, Relaxed);
+                self.saves.fetch_add(1, Relaxed);
+            }
+            Err(e) => error!("Error saving DB to {}: {e}", path.display()),
+        }
+        state.save_failed.store(result.is_err(), Relaxed);
+        result
+    }
+
+    /// Begins a save on a thread of its own.
+    pub fn save_in_background(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<(), InProgress> {
+        let started_s = clock::now_ms() / 1000;
+        {
+            let mut running = self.running.lock();
+            if running.is_some() {
+                return Err(InProgress);
+            }
+            *running = Some(started_s);
+        }
+        self.last_try_s.store(started_s, Relaxed);
+        info!("Background saving started");
+        let (me, engine) = (self.clone(), engine.clone());
+        let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
+            let ok = me.save(&engine).is_ok();
+            if ok {
+                info!("Background saving terminated with success");
+            } else {
+                error!("Background saving error");
+            }
+            me.last_took_s.store(clock::now_ms() / 1000 - started_s, Relaxed);
+            *me.running.lock() = None;
+        });
+        if let Err(e) = spawned {
+            error!("Can't save in background: {e}");
+            *self.running.lock() = None;
+        }
+        Ok(())
+    }
+
+    /// BGSAVE SCHEDULE: after the one that runs.
+    pub fn schedule(&self) {
+        self.scheduled.store(true, Relaxed);
+    }
+
+    /// Save points and scheduled saves; called by the cron.
+    pub fn cron(self: &Arc<Self>, engine: &Arc<Engine>, now_ms: i64) {
+        if self.in_progress() || engine.state.is_loading() {
+            return;
+        }
+        if self.scheduled.swap(false, Relaxed) {
+            let _ = self.save_in_background(engine);
+            return;
+        }
+        let now_s = now_ms / 1000;
+        let (dirty, last) = (engine.state.dirty.load(Relaxed), engine.state.last_save_s.load(Relaxed));
+        let failed = engine.state.save_failed.load(Relaxed);
+        if failed && now_s - self.last_try_s.load(Relaxed) <= RETRY_S {
+            return;
+        }
+        for point in &engine.settings().save {
+            if dirty >= point.changes as u64 && now_s - last > point.seconds as i64 {
+                info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+                let _ = self.save_in_background(engine);
+                return;
+            }
+        }
+    }
+}
+
+/// Where the data set is kept.
+pub fn rdb_path(settings: &Settings) -> PathBuf {
+    Path::new(&settings.dir).join(&settings.dbfilename)
+}
+
+/// Writes a snapshot beside the file, flushes it to disk, and puts it in the file's place: at any instant there is one
+/// whole file.
+pub fn write_file(engine: &Arc<Engine>, path: &Path, at_cut: impl FnOnce() -> Option<Cut>) -> io::Result<()> {
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unique = crate::base::rand::below(u64::from(u32::MAX));
+    let temp = dir.join(format!("temp-{}-{unique}.rdb", std::process::id()));
+    let written = write_temp(engine, &temp, at_cut).and_then(|()| fs::rename(&temp, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temp);
+        return written;
+    }
+    File::open(dir)?.sync_all()
+}
+
+fn write_temp(engine: &Arc<Engine>, temp: &Path, at_cut: impl FnOnce() -> Option<Cut>) -> io::Result<()> {
+    let mut file = File::create(temp)?;
+    walk(engine, true, at_cut, |piece| file.write_all(&piece))?;
+    file.sync_all()
+}
