@@ -143,7 +143,7 @@ impl Saver {
             return;
         }
         for point in &engine.settings().save {
-            if dirty >= point.changes as u64 && now_s - last > point.seconds as i64 {
+            if dirty >= point.changes && now_s - last > point.seconds as i64 {
                 info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
                 let _ = self.save_in_background(engine);
                 return;
