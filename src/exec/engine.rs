@@ -4,6 +4,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use super::call::Handler;
@@ -11,6 +12,7 @@ use super::client::Clients;
 use super::gate::Gates;
 use super::pause::Pause;
 use super::pubsub::{Monitors, PubSub};
+use super::standstill::Standstill;
 use super::state::State;
 use crate::acl::Acl;
 use crate::config::{Config, Settings};
@@ -31,12 +33,28 @@ pub struct Engine {
     pub monitors: Monitors,
     pub pause: Pause,
     pub state: State,
+    pub standstill: Standstill,
     pub stats: Stats,
     pub acl: Acl,
     /// Held by the one snapshot that is being taken.
     pub snapshot_turn: parking_lot::Mutex<()>,
     extensions: OnceLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     garbage: std::sync::mpsc::Sender<Garbage>,
+    freeing: Arc<Freeing>,
+}
+
+/// How many keys the lazy-free thread has still to give back, and has given back.
+#[derive(Default)]
+pub struct Freeing {
+    pub pending: AtomicUsize,
+    pub freed: AtomicUsize,
+}
+
+fn keys_in(garbage: &Garbage) -> usize {
+    match garbage {
+        Garbage::Entry(_) => 1,
+        Garbage::Dict(dict) => dict.len(),
+    }
 }
 
 impl Engine {
@@ -47,7 +65,16 @@ impl Engine {
         let (garbage, rubbish) = std::sync::mpsc::channel::<Garbage>();
         let lazy_free = std::thread::Builder::new().name("lazy-free".into());
         // Dropping is the whole work; the thread ends with the last sender.
-        let spawned = lazy_free.spawn(move || rubbish.into_iter().for_each(drop));
+        let freeing = Arc::new(Freeing::default());
+        let counts = freeing.clone();
+        let spawned = lazy_free.spawn(move || {
+            for g in rubbish {
+                let keys = keys_in(&g);
+                drop(g);
+                counts.pending.fetch_sub(keys, Relaxed);
+                counts.freed.fetch_add(keys, Relaxed);
+            }
+        });
         if let Err(e) = spawned {
             tracing::error!("Can't start the lazy-free thread: {e}");
         }
@@ -67,10 +94,12 @@ impl Engine {
             monitors: Monitors::default(),
             pause: Pause::default(),
             state: State::default(),
+            standstill: Standstill::default(),
             extensions: OnceLock::new(),
             config,
             table,
             garbage,
+            freeing,
         })
     }
 
@@ -97,8 +126,16 @@ impl Engine {
     /// Gives memory back off the worker.
     pub fn free_later(&self, garbage: impl Iterator<Item = Garbage>) {
         for g in garbage {
+            let keys = keys_in(&g);
+            self.freeing.pending.fetch_add(keys, Relaxed);
             // Without the thread the value is dropped here: slower, not wrong.
-            let _ = self.garbage.send(g);
+            if self.garbage.send(g).is_err() {
+                self.freeing.pending.fetch_sub(keys, Relaxed);
+            }
         }
+    }
+
+    pub fn freeing(&self) -> &Freeing {
+        &self.freeing
     }
 }

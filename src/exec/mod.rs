@@ -7,6 +7,7 @@ pub mod client_cmd;
 pub mod command_cmd;
 pub mod connection;
 pub mod describe;
+pub mod digest;
 pub mod engine;
 pub mod expire_cycle;
 pub mod gate;
@@ -18,6 +19,7 @@ pub mod propagate;
 pub mod pubsub;
 pub mod pubsub_cmd;
 pub mod session;
+pub mod standstill;
 pub mod state;
 pub mod transaction;
 

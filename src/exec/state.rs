@@ -2,7 +2,10 @@
 //!
 //! Who changes them: `repl` the role and the link, `persist` loading and save results, `server` shutdown.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::base::rand;
 
 #[derive(Default)]
 pub struct State {
@@ -34,6 +37,9 @@ pub struct State {
     pub loading_total_bytes: AtomicU64,
     pub loading_loaded_bytes: AtomicU64,
     pub loading_start_s: AtomicI64,
+    /// DEBUG PAUSE-CRON 1.
+    pub cron_paused: AtomicBool,
+    run_id: OnceLock<[u8; 40]>,
     /// The next snapshot's epoch.
     pub snapshot_epoch: AtomicU32,
     /// Writers put more into the running snapshot than its sink takes: clients are slowed down.
@@ -57,6 +63,11 @@ impl State {
     pub fn set_role(&self, replica: bool) -> u64 {
         self.replica.store(replica, Relaxed);
         self.role_epoch.fetch_add(1, Relaxed) + 1
+    }
+
+    /// The name of this run of the server, as INFO tells it: Sentinel knows a restart by it.
+    pub fn run_id(&self) -> &str {
+        std::str::from_utf8(self.run_id.get_or_init(rand::hex_id)).unwrap_or_default()
     }
 
     pub fn is_loading(&self) -> bool {

@@ -130,6 +130,11 @@ impl Keyspace {
         })
     }
 
+    /// Bytes that the table of one database takes, its entries not counted.
+    pub fn table_bytes(&self, db: usize) -> usize {
+        (0..self.shards()).map(|i| self.lock(ShardId(i)).dbs[db].dict.memory_bytes()).sum()
+    }
+
     /// Opens a snapshot at this instant. The caller holds every gate, so that no unit is half done.
     pub fn begin_snapshot(&self, epoch: u32, sink: &Arc<dyn PreImage>) {
         for i in 0..self.shards() {

@@ -21,8 +21,11 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     transaction::COMMANDS,
     crate::repl::commands::COMMANDS,
     super::config_cmd::COMMANDS,
+    super::debug::COMMANDS,
+    super::info::COMMANDS,
     super::keyspace_cmd::COMMANDS,
     super::shutdown::COMMANDS,
+    super::time::COMMANDS,
     HELPS,
 ];
 

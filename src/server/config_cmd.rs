@@ -126,6 +126,9 @@ fn resetstat(call: &mut Call<'_>) -> Result<Flow, Error> {
 
 /// Makes CONFIG SET take effect on what already runs. Once, at boot.
 pub fn register_hooks(engine: &Arc<Engine>) {
+    // The hooks come last at boot: what is in use now is what an empty server takes.
+    crate::stats::memory::note_startup();
+    engine.stats.track_latency.store(engine.settings().latency_tracking, Relaxed);
     let config = &engine.config;
     let weak = Arc::downgrade(engine);
     // The engine lives as long as the process; a weak handle only keeps it from owning itself.

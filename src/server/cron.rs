@@ -20,6 +20,9 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             let settings = engine.settings();
             let hz = settings.hz.clamp(1, 500) as u64;
             std::thread::sleep(Duration::from_micros(1_000_000 / hz));
+            if engine.state.cron_paused.load(Relaxed) {
+                continue;
+            }
             engine.stats.sample(clock::now_ms());
             // As stock: up to a quarter of the time, a little more with each step of effort.
             let percent = 25 + 2 * (settings.active_expire_effort - 1);

@@ -63,6 +63,7 @@ struct Unix {
 
 impl Listeners {
     pub fn new(engine: Arc<Engine>, workers: Arc<Workers>, main: tokio::runtime::Handle) -> Self {
+        workers.runtimes().chain([main.clone()]).for_each(|r| engine.standstill.add(r));
         Self { engine, workers, main, tcp: Mutex::default(), unix: Mutex::default() }
     }
 

@@ -7,12 +7,15 @@ pub mod config_cmd;
 pub mod conn;
 pub mod cron;
 pub mod daemon;
+pub mod debug;
+pub mod info;
 pub mod keyspace_cmd;
 pub mod limits;
 pub mod listen;
 pub mod proc_title;
 pub mod shutdown;
 pub mod signals;
+pub mod time;
 pub mod workers;
 
 pub use boot::run;

@@ -55,6 +55,11 @@ impl Workers {
         self.workers.is_empty()
     }
 
+    /// All their runtimes.
+    pub fn runtimes(&self) -> impl Iterator<Item = Handle> {
+        self.workers.iter().map(|w| w.runtime.handle().clone())
+    }
+
     /// A place on the worker with the fewest connections.
     pub fn place(&self) -> (Place, Handle) {
         let least = (0..self.workers.len()).min_by_key(|i| self.workers[*i].connections.load(Relaxed)).unwrap_or(0);

@@ -4,7 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 use mimalloc::MiMalloc;
@@ -63,6 +63,18 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promise is passed on.
         unsafe { MiMalloc.realloc(ptr, layout, new_size) }
     }
+}
+
+static STARTUP: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes what is in use now for what the server needs before it holds any data.
+pub fn note_startup() {
+    STARTUP.store(used(), Relaxed);
+}
+
+/// Bytes that were in use before there was any data.
+pub fn startup() -> usize {
+    STARTUP.load(Relaxed)
 }
 
 /// Bytes in use now, as INFO's `used_memory`.

@@ -1,0 +1,101 @@
+//! Fingerprints of data sets, bit for bit those of stock servers: what DEBUG DIGEST and DIGEST-VALUE answer.
+//!
+//! ```text
+//! xor(d, x) = d ^ SHA1(x)              the order of such steps does not matter
+//! mix(d, x) = SHA1(d ^ SHA1(x))        here it does
+//!
+//! data set  = for each database that has keys: mix its number, then xor in the digest of each key
+//! key       = mix(key), then its value:  mix(type), mix(string), and xor("!!expire!!") if it expires
+//! ```
+//! Numbers are four bytes, most significant first. Knows no command.
+
+use sha1::{Digest as _, Sha1};
+
+use crate::keyspace::{Data, Entry, ExpirePolicy, Type};
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Digest([u8; 20]);
+
+impl Digest {
+    fn xor(&mut self, bytes: &[u8]) {
+        self.xor_digest(&Digest(Sha1::digest(bytes).into()));
+    }
+
+    fn xor_digest(&mut self, other: &Digest) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine ^= theirs);
+    }
+
+    fn mix(&mut self, bytes: &[u8]) {
+        self.xor(bytes);
+        self.0 = Sha1::digest(self.0).into();
+    }
+
+    fn mix_value(&mut self, entry: &Entry) {
+        let value = entry.value();
+        match value.kind() {
+            Type::String => {
+                self.mix(&0u32.to_be_bytes());
+                self.mix(value.as_str(&mut itoa::Buffer::new()));
+            }
+        }
+        if entry.expire_ms().is_some() {
+            self.xor(b"!!expire!!");
+        }
+    }
+
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// The fingerprint of one value and of whether it expires; the key is no part of it.
+pub fn of_value(entry: &Entry) -> Digest {
+    let mut digest = Digest::default();
+    digest.mix_value(entry);
+    digest
+}
+
+/// The fingerprint of everything there is, keys whose time is over included. For units that run alone.
+pub fn of_all(data: &mut Data<'_>) -> Digest {
+    let (db, policy) = (data.db, data.unit.policy);
+    data.unit.policy = ExpirePolicy::Ignore;
+    let mut all = Digest::default();
+    for n in 0..data.databases() {
+        data.db = n;
+        if data.is_empty() {
+            continue;
+        }
+        all.mix(&(n as u32).to_be_bytes());
+        data.for_each(|entry| {
+            let mut digest = Digest::default();
+            digest.mix(entry.key());
+            digest.mix_value(entry);
+            all.xor_digest(&digest);
+        });
+    }
+    (data.db, data.unit.policy) = (db, policy);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{KeepTtl, Key, Keyspace, Unit};
+
+    /// What Redis 7.0.15 answers for the same.
+    #[test]
+    fn a_data_set_has_the_stock_fingerprint() {
+        let ks = Keyspace::new(4, 16);
+        let mut unit = Unit::default();
+        let mut data = Data::lock_alone(&ks, 0, &mut unit);
+        assert_eq!(of_all(&mut data).hex(), "0".repeat(40));
+        data.set_string(Key::new(b"a"), b"1", None, KeepTtl::Replace(None));
+        data.set_string(Key::new(b"b"), b"hello", None, KeepTtl::Replace(Some(i64::MAX)));
+        data.db = 3;
+        data.set_string(Key::new(b"c"), b"", None, KeepTtl::Replace(None));
+        assert_eq!(of_all(&mut data).hex(), "02edc4d943d58c97441444b0c65037f3241811f7");
+        assert_eq!(of_value(data.peek(Key::new(b"c")).unwrap()).hex(), "8b3447c33a834b810e3e181b6fd6a2ee1020921c");
+        data.db = 0;
+        assert_eq!(of_value(data.peek(Key::new(b"b")).unwrap()).hex(), "d037c4eb8a8b36b602fbced4000daeab0714c1e3");
+    }
+}

@@ -1,0 +1,92 @@
+//! INFO's sections Persistence and Keyspace.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Page;
+use crate::base::clock;
+use crate::exec::engine::Engine;
+
+/// A snapshot needs no child, so nothing is ever copied on write: those fields are zero.
+pub fn persistence(engine: &Arc<Engine>, page: &mut Page) {
+    let state = &engine.state;
+    page.put("loading", u8::from(state.is_loading()));
+    page.put("async_loading", u8::from(state.async_loading.load(Relaxed)));
+    for field in ["current_cow_peak", "current_cow_size", "current_cow_size_age"] {
+        page.put(field, 0);
+    }
+    page.put_ratio("current_fork_perc", 0.0);
+    page.put("current_save_keys_processed", 0);
+    page.put("current_save_keys_total", 0);
+    page.put("rdb_changes_since_last_save", state.dirty.load(Relaxed));
+    page.put("rdb_bgsave_in_progress", 0);
+    page.put("rdb_last_save_time", state.last_save_s.load(Relaxed));
+    page.put("rdb_last_bgsave_status", if state.save_failed.load(Relaxed) { "err" } else { "ok" });
+    page.put("rdb_last_bgsave_time_sec", -1);
+    page.put("rdb_current_bgsave_time_sec", -1);
+    page.put("rdb_saves", 0);
+    page.put("rdb_last_cow_size", 0);
+    page.put("rdb_last_load_keys_expired", 0);
+    page.put("rdb_last_load_keys_loaded", 0);
+    append_only_file(page);
+    page.put("module_fork_in_progress", 0);
+    page.put("module_fork_last_cow_size", 0);
+    if state.is_loading() {
+        loading(engine, page);
+    }
+}
+
+/// There is none yet.
+fn append_only_file(page: &mut Page) {
+    page.put("aof_enabled", 0);
+    page.put("aof_rewrite_in_progress", 0);
+    page.put("aof_rewrite_scheduled", 0);
+    page.put("aof_last_rewrite_time_sec", -1);
+    page.put("aof_current_rewrite_time_sec", -1);
+    page.put("aof_last_bgrewrite_status", "ok");
+    page.put("aof_rewrites", 0);
+    page.put("aof_rewrites_consecutive_failures", 0);
+    page.put("aof_last_write_status", "ok");
+    page.put("aof_last_cow_size", 0);
+}
+
+fn loading(engine: &Arc<Engine>, page: &mut Page) {
+    let state = &engine.state;
+    let (total, loaded) = (state.loading_total_bytes.load(Relaxed), state.loading_loaded_bytes.load(Relaxed));
+    let started_s = state.loading_start_s.load(Relaxed);
+    let elapsed_s = (clock::now_ms() / 1000 - started_s).max(0).unsigned_abs();
+    // Without an elapsed second there is nothing to tell the speed by.
+    let eta_s = if elapsed_s == 0 { 1 } else { elapsed_s * total.saturating_sub(loaded) / (loaded + 1) };
+    page.put("loading_start_time", started_s);
+    page.put("loading_total_bytes", total);
+    page.put("loading_rdb_used_mem", 0);
+    page.put("loading_loaded_bytes", loaded);
+    page.put_ratio("loading_loaded_perc", 100.0 * loaded as f64 / total.max(1) as f64);
+    page.put("loading_eta_seconds", eta_s);
+}
+
+/// Keys looked at to guess the mean time to live.
+const TTL_SAMPLES: usize = 16;
+
+pub fn keyspace(engine: &Arc<Engine>, page: &mut Page) {
+    for db in 0..engine.ks.databases() {
+        let (keys, expires) = engine.ks.count(db);
+        if keys > 0 {
+            let avg_ttl = if expires > 0 { mean_ttl_ms(engine, db) } else { 0 };
+            page.put(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl}"));
+        }
+    }
+}
+
+/// A guess from a few keys picked at random.
+fn mean_ttl_ms(engine: &Arc<Engine>, db: usize) -> i64 {
+    let now = clock::now_ms();
+    let (mut sum, mut count) = (0i64, 0);
+    for (_, at) in (0..TTL_SAMPLES).filter_map(|_| engine.ks.random_key(db)) {
+        if let Some(left) = at.map(|at| (at - now).max(0)) {
+            sum = sum.saturating_add(left);
+            count += 1;
+        }
+    }
+    sum / count.max(1)
+}
