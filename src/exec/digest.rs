@@ -18,11 +18,7 @@ pub struct Digest([u8; 20]);
 
 impl Digest {
     fn xor(&mut self, bytes: &[u8]) {
-        self.xor_digest(&Digest(Sha1::digest(bytes).into()));
-    }
-
-    fn xor_digest(&mut self, other: &Digest) {
-        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine ^= theirs);
+        self.0.iter_mut().zip(Sha1::digest(bytes)).for_each(|(mine, theirs)| *mine ^= theirs);
     }
 
     fn mix(&mut self, bytes: &[u8]) {
@@ -70,7 +66,7 @@ pub fn of_all(data: &mut Data<'_>) -> Digest {
             let mut digest = Digest::default();
             digest.mix(entry.key());
             digest.mix_value(entry);
-            all.xor_digest(&digest);
+            all.xor(&digest.0);
         });
     }
     (data.db, data.unit.policy) = (db, policy);

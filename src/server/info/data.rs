@@ -65,8 +65,9 @@ fn loading(engine: &Arc<Engine>, page: &mut Page) {
     page.put("loading_eta_seconds", eta_s);
 }
 
-/// Keys looked at to guess the mean time to live.
+/// Keys that the mean time to live is guessed from, and how many are picked to find so many that expire.
 const TTL_SAMPLES: usize = 16;
+const TTL_TRIES: usize = 256;
 
 pub fn keyspace(engine: &Arc<Engine>, page: &mut Page) {
     for db in 0..engine.ks.databases() {
@@ -82,7 +83,10 @@ pub fn keyspace(engine: &Arc<Engine>, page: &mut Page) {
 fn mean_ttl_ms(engine: &Arc<Engine>, db: usize) -> i64 {
     let now = clock::now_ms();
     let (mut sum, mut count) = (0i64, 0);
-    for (_, at) in (0..TTL_SAMPLES).filter_map(|_| engine.ks.random_key(db)) {
+    for (_, at) in (0..TTL_TRIES).filter_map(|_| engine.ks.random_key(db)) {
+        if count as usize == TTL_SAMPLES {
+            break;
+        }
         if let Some(left) = at.map(|at| (at - now).max(0)) {
             sum = sum.saturating_add(left);
             count += 1;

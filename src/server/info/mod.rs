@@ -5,7 +5,6 @@
 mod commands;
 mod data;
 mod memory;
-mod replication;
 mod server;
 mod stats;
 
@@ -15,6 +14,7 @@ use std::sync::Arc;
 use crate::base::Error;
 use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::exec::engine::Engine;
+use crate::repl;
 use crate::spec::prelude::*;
 
 pub use memory::{Overhead, human, overhead};
@@ -76,7 +76,7 @@ const SECTIONS: &[Section] = &[
     section("Memory", true, memory::memory),
     section("Persistence", true, data::persistence),
     section("Stats", true, stats::stats),
-    section("Replication", true, replication::replication),
+    section("Replication", true, |engine, page| repl::report::info(engine).iter().for_each(|(f, v)| page.put(f, v))),
     section("CPU", true, server::cpu),
     // There are none.
     section("Modules", true, |_, _| {}),
