@@ -31,3 +31,6 @@ pub use error::RdbError;
 pub use format::{Dialect, Kind, OLDEST_LOADED_EVERYWHERE, Version};
 pub use reader::{Checksum, Doing, Event, ReadOptions, Reader};
 pub use value::{Usage, Value, ValueRef, WriteOptions};
+
+/// DEBUG SET-SKIP-CHECKSUM-VALIDATION: whoever reads a payload or a file asks this whether to verify it.
+pub static SKIP_CHECKSUM: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

@@ -2,7 +2,7 @@
 //!
 //! Subcommands stand in a table, from which HELP is made too. Knows no connection but the caller's.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::config_cmd::is_local;
 use crate::base::{Error, clock, glob, log, number};
@@ -75,9 +75,6 @@ const SUBS: &[Sub] = &[
     sub("SLEEP", (1, 1), "<seconds>", "Lets the whole server stand still.", sleep),
     sub("STRINGMATCH-LEN", (2, 2), "<pattern> <text>", "Tells whether a pattern matches.", string_match),
 ];
-
-/// DEBUG SET-SKIP-CHECKSUM-VALIDATION: for RESTORE and whatever loads a file.
-pub static SKIP_CHECKSUM: AtomicBool = AtomicBool::new(false);
 
 fn debug(call: &mut Call<'_>) -> Result<Flow, Error> {
     if !call.engine.settings().enable_debug_command.allows(is_local(&call.session.handle)) {
@@ -254,7 +251,7 @@ fn pause_cron(call: &mut Call<'_>) -> Result<(), Error> {
 }
 
 fn skip_checksum(call: &mut Call<'_>) -> Result<(), Error> {
-    switch(call, |_, on| SKIP_CHECKSUM.store(on, Relaxed));
+    switch(call, |_, on| crate::rdb::SKIP_CHECKSUM.store(on, Relaxed));
     Ok(())
 }
 
