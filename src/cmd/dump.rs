@@ -1,5 +1,7 @@
 //! DUMP and RESTORE: a value as it would stand in a snapshot.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{DataCommand, Effect, command};
 use crate::base::{Error, number};
 use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, ValueRef as Stored};
@@ -101,7 +103,7 @@ fn restore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     if ttl < 0 {
         return Err(Error::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = rdb::restore(payload, true).map_err(|e| match e {
+    let value = rdb::restore(payload, !rdb::SKIP_CHECKSUM.load(Relaxed)).map_err(|e| match e {
         RdbError::Footer => Error::DumpChecksum,
         _ => Error::BadDataFormat,
     })?;

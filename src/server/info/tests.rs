@@ -1,3 +1,5 @@
+//! INFO held against the field list of a stock server, and how sections are chosen.
+
 use std::any::Any;
 use std::collections::BTreeSet;
 
