@@ -15,12 +15,11 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::MissedTickBehavior;
 
-use super::failover::Act;
-use super::follower::{Follower, Hold};
+use super::follower::Follower;
 use super::handshake::Event;
 use super::link::{Connection, reason};
 use super::note::printable;
-use super::state::{self, Repl};
+use super::state::Repl;
 use crate::base::{clock, log};
 use crate::config::PropagationError;
 use crate::exec::batch::{BATCH_MAX, Next, Runner};
@@ -252,19 +251,6 @@ fn complain(engine: &Engine, argv: Argv<'_>, error: &[u8]) {
 impl Follower {
     /// The replica that was to take over answered PSYNC FAILOVER.
     pub(super) fn failover_answered(self: &Arc<Self>, accepted: bool) {
-        let mut acts = Vec::new();
-        self.repl.failover().answered(accepted, &mut acts);
-        for act in acts {
-            match act {
-                Act::Log(note) => state::log(note),
-                Act::PauseWrites => {}
-                Act::ResumeWrites => {
-                    self.engine.state.failover_in_progress.store(false, Relaxed);
-                    self.engine.pause.pause_for_failover(None);
-                }
-                Act::Follow { host, port } => self.follow(Hold::Take(&self.engine), host, port, true),
-                Act::Unfollow => self.lead(Hold::Take(&self.engine)),
-            }
-        }
+        super::handover::answered(self, accepted);
     }
 }

@@ -15,7 +15,7 @@ use super::note::Note;
 use super::psync::{self, Decision, Request, Standing};
 use super::state::{Repl, log};
 use super::wait::{Need, Tally, tally};
-use super::{fullsync, upkeep};
+use super::{fullsync, handover, upkeep};
 use crate::base::Error;
 use crate::base::number::parse_i64;
 use crate::exec::call::{Call, Completion, Flow, SessionCommand, Socket};
@@ -139,7 +139,7 @@ fn sync(call: &mut Call<'_>) -> Result<Flow, Error> {
 fn psync(call: &mut Call<'_>) -> Result<Flow, Error> {
     let replid = call.argv.word(1).to_vec();
     if call.argv.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover")) {
-        upkeep::take_over(call, &replid)?;
+        handover::take_over(call, &replid)?;
     }
     let offset = parse_i64(call.argv.word(2));
     begin(call, Some((replid, offset.ok_or(Error::NotInteger)?)))
@@ -309,7 +309,8 @@ fn wait_for(call: &mut Call<'_>, need: Need, timeout_ms: i64) -> Flow {
         answer(call.out, now);
         return Flow::Done;
     }
-    {
+    // A failover waits for the offset to stand still.
+    if !repl.failover().is_active() {
         // Behind a gate, so that a snapshot's offset is on one side of it.
         let _gate = engine.gates.pass(call.worker);
         upkeep::ask_for_acks(&engine);

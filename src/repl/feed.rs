@@ -34,7 +34,7 @@ use crate::exec::call::Socket;
 use crate::exec::client::ClientHandle;
 use crate::exec::{Engine, Session};
 use crate::oplog::{Chunk, Cursor};
-use crate::resp::{Argv, Batch, Input, Limits};
+use crate::resp::{Argv, Batch, Input, Limits, OwnedArgv};
 
 /// Taken out of the log for one write.
 const STREAM_BYTES: usize = 256 << 10;
@@ -176,6 +176,8 @@ pub struct Feed {
     stage: Stage,
     cursor: Option<Cursor>,
     log_waiter: crate::oplog::Waiter,
+    /// REPLCONF's number in the command table, for CLIENT LIST.
+    replconf: u32,
 }
 
 impl Feed {
@@ -191,6 +193,8 @@ impl Feed {
         input.feed(received);
         let waker = handle.waker.clone();
         let log_waiter = engine.log.waiter(move || waker.wake());
+        let name = OwnedArgv::from_words([b"replconf"]);
+        let replconf = engine.table.resolve(&name.as_argv()).map_or(u32::MAX, |command| u32::from(command.id.0));
         socket.set_nodelay(!engine.settings().repl_disable_tcp_nodelay);
         Self {
             engine,
@@ -204,6 +208,7 @@ impl Feed {
             stage: Stage::Waiting,
             cursor: None,
             log_waiter,
+            replconf,
         }
     }
 
@@ -471,6 +476,7 @@ impl Feed {
 
     fn acked(&mut self, offset: ReplOffset, on_disk: Option<ReplOffset>) {
         let id = self.handle.client.id;
+        self.handle.client.last_command.store(self.replconf, Relaxed);
         if self.repl.replicas().acked(id, offset, on_disk, clock::now_ms()) {
             self.repl.acks.notify_waiters();
         }

@@ -8,6 +8,7 @@ pub mod feed;
 pub mod follower;
 pub mod fullsync;
 pub mod greeting;
+pub mod handover;
 pub mod handshake;
 pub mod id;
 mod link;

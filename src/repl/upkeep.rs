@@ -5,14 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::follower::{Follower, Hold};
 use super::fullsync;
+use super::handover;
 use super::master::{Chore, MasterConfig, Phase};
-use super::psync::{FailoverRequest, failover_request};
 use super::state::{Repl, log};
-use crate::base::Error;
 use crate::exec::Engine;
-use crate::exec::call::Call;
 use crate::exec::client::ClientHandle;
 use crate::resp::encode_command;
 
@@ -48,6 +45,7 @@ pub fn cron(engine: &Arc<Engine>, now_ms: i64) {
     engine.log.notify_readers();
     enforce_output_limits(engine, &repl, now_ms);
     fullsync::look(engine, &repl, now_ms);
+    handover::look(engine, &repl, now_ms);
     if now_ms < repl.next_look_ms.load(Relaxed) {
         return;
     }
@@ -116,22 +114,6 @@ fn look_after_replicas(engine: &Arc<Engine>, repl: &Repl, now_ms: i64) {
                     engine.log.free_backlog();
                 }
             }
-        }
-    }
-}
-
-/// PSYNC … FAILOVER: the master hands its role over to us, its replica.
-pub fn take_over(call: &mut Call<'_>, replid: &[u8]) -> Result<(), Error> {
-    let (engine, repl) = (call.engine, Repl::of(call.engine));
-    match failover_request(engine.state.is_replica(), &repl.identity(), replid) {
-        FailoverRequest::Refuse(line) => Err(Error::text(line)),
-        FailoverRequest::Promote => {
-            let id = super::printable(replid);
-            tracing::info!("Failover request received for replid {id}.");
-            engine.part::<Follower>().lead(Hold::Take(engine));
-            let client = crate::exec::describe::line(engine, &call.session.handle);
-            tracing::info!("MASTER MODE enabled (failover request from '{client}')");
-            Ok(())
         }
     }
 }

@@ -20,6 +20,7 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     replicaof::COMMANDS,
     transaction::COMMANDS,
     crate::repl::commands::COMMANDS,
+    crate::repl::handover::COMMANDS,
     super::config_cmd::COMMANDS,
     super::debug::COMMANDS,
     super::info::COMMANDS,

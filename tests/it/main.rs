@@ -5,5 +5,6 @@
 mod boot;
 #[allow(dead_code, unused_imports)]
 mod harness;
+mod master;
 mod replica;
 mod tools;
