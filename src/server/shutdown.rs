@@ -21,7 +21,7 @@ use crate::config::ShutdownOn;
 use crate::exec::call::{Call, Completion, Flow, SessionCommand};
 use crate::exec::engine::Engine;
 use crate::persist::Saver;
-use crate::repl::Repl;
+use crate::repl::{Repl, upkeep};
 use crate::spec::prelude::*;
 
 pub const SHUTDOWN: Row = Row {
@@ -113,6 +113,10 @@ impl Shutdown {
             drop(engine.gates.take_all());
         }
         if !how.now && settings.shutdown_timeout > 0 && !replicas_in_sync(engine) {
+            if !engine.state.is_replica() {
+                let _gate = engine.gates.pass(engine.gates.outsider());
+                upkeep::ask_for_acks(engine);
+            }
             info!("Waiting for replicas before shutting down.");
             self.wait_for_replicas(engine, settings.shutdown_timeout, attempt);
         }
@@ -143,17 +147,14 @@ impl Shutdown {
     /// The last things. False if the server must go on because its data would be lost.
     fn finish(&self, engine: &Arc<Engine>, how: ShutdownOn) -> bool {
         tell_of_replicas(engine);
-        let settings = engine.settings();
-        if (!settings.save.is_empty() && !how.nosave) || how.save {
-            info!("Saving the final RDB snapshot before exiting.");
-            daemon::notify("STATUS=Saving the final RDB snapshot\n");
-            if engine.part::<Saver>().save(engine).is_err() {
+        let by_itself = !engine.settings().save.is_empty() && !how.nosave;
+        if (how.save || by_itself) && !save(engine) {
+            if !how.force {
                 warn!("Error trying to save the DB, can't exit.");
                 daemon::notify("STATUS=Error trying to save the DB, can't exit.\n");
-                if !how.force {
-                    return false;
-                }
+                return false;
             }
+            warn!("Error trying to save the DB. Exit anyway.");
         }
         if let Some(file) = &self.pid_file {
             file.remove();
@@ -162,6 +163,13 @@ impl Shutdown {
         warn!("Redis is now ready to exit, bye bye...");
         true
     }
+}
+
+/// The final snapshot. Writes are paused, so that it holds everything.
+fn save(engine: &Arc<Engine>) -> bool {
+    info!("Saving the final RDB snapshot before exiting.");
+    daemon::notify("STATUS=Saving the final RDB snapshot\n");
+    engine.part::<Saver>().save(engine).is_ok()
 }
 
 /// Whether every replica has acknowledged the whole log.
