@@ -82,7 +82,10 @@ pub fn load_with(
             Event::SelectDb(n) if (n as usize) < ks.databases() => db = n as usize,
             Event::SelectDb(n) => return Err(LoadError::Database(n)),
             Event::Key { key, value, expire_ms, .. } => {
-                if expired == Expired::Drop && expire_ms.is_some_and(|at| at < unit.now_ms) {
+                // Where the file tells of a history, replicas may go on from it that still have such a key: it goes by
+                // the expiry cycle, which tells them.
+                let drop = expired == Expired::Drop && loaded.repl_id.is_none();
+                if drop && expire_ms.is_some_and(|at| at < unit.now_ms) {
                     loaded.expired += 1;
                     continue;
                 }
@@ -129,7 +132,8 @@ pub fn load_with(
     }
 }
 
-/// Loads the file at boot, with `loading` set for clients meanwhile. `None`: there is no such file.
+/// Loads the file at boot. `None`: there is no such file. The caller has set `loading`, and lets clients in once the history
+/// that the file belongs to is in place as well.
 pub fn load_file(engine: &Arc<Engine>, path: &Path, expired: Expired) -> Result<Option<Loaded>, String> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -140,11 +144,9 @@ pub fn load_file(engine: &Arc<Engine>, path: &Path, expired: Expired) -> Result<
     state.loading_total_bytes.store(file.metadata().map_or(0, |m| m.len()), Relaxed);
     state.loading_loaded_bytes.store(0, Relaxed);
     state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
-    state.loading.store(true, Relaxed);
     let started_us = clock::mono_us();
     let progress = |bytes| state.loading_loaded_bytes.store(bytes, Relaxed);
     let result = load_with(&engine.ks, BufReader::with_capacity(1 << 20, file), expired, progress);
-    state.loading.store(false, Relaxed);
     match result {
         Ok(loaded) => {
             info!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired);

@@ -84,11 +84,11 @@ impl Saver {
                 info!("DB saved on disk");
                 state.dirty.fetch_sub(dirty.load(Relaxed), Relaxed);
                 state.last_save_s.store(clock::now_ms() / 1000, Relaxed);
+                state.save_failed.store(false, Relaxed);
                 self.saves.fetch_add(1, Relaxed);
             }
             Err(e) => error!("Error saving DB to {}: {e}", path.display()),
         }
-        state.save_failed.store(result.is_err(), Relaxed);
         result
     }
 
@@ -111,6 +111,8 @@ impl Saver {
                 info!("Background saving terminated with success");
             } else {
                 error!("Background saving error");
+                // Only where nobody waits for the answer do clients have to be stopped.
+                engine.state.save_failed.store(true, Relaxed);
             }
             me.last_took_s.store(clock::now_ms() / 1000 - started_s, Relaxed);
             *me.running.lock() = None;

@@ -16,15 +16,13 @@ use super::daemon::{self, PidFile};
 use super::listen::{self, Listeners};
 use super::shutdown::Shutdown;
 use super::workers::Workers;
-use super::{banner, cron, limits, proc_title, signals};
+use super::{banner, cron, limits, load, proc_title, signals};
 use crate::base::log::Syslog;
 use crate::base::{clock, log, version};
 use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
 use crate::exec::engine::Engine;
-use crate::persist::load::{self, Expired};
-use crate::persist::save::{Saver, rdb_path};
-use crate::repl::id::{Identity, ReplId, Resume};
+use crate::persist::Saver;
 use crate::repl::{Follower, Repl, fullsync};
 use crate::spec::{RenameError, Table};
 
@@ -48,7 +46,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(never) => match never {},
         Err(reason) => {
             warn!("{reason}");
-            ExitCode::FAILURE
+            // Not by returning: that would wait for threads that have nothing to wait for.
+            std::process::exit(1)
         }
     }
 }
@@ -151,6 +150,8 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     let threads = settings.io_threads.clamp(1, 128) as usize;
     let engine = Engine::new(config, table, threads);
     engine.state.started_ms.store(clock::now_ms(), Relaxed);
+    // As if saved: save points count from the start.
+    engine.state.last_save_s.store(clock::now_ms() / 1000, Relaxed);
     let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("main").enable_all().build();
     let main = main.map_err(|e| e.to_string())?;
     let workers = Arc::new(Workers::start(threads).map_err(|e| e.to_string())?);
@@ -159,7 +160,7 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     let repl = Repl::new();
     let follower = Follower::new(engine.clone(), repl.clone(), main.handle().clone());
     let saver = Arc::new(Saver::new(Box::new(fullsync::cut_here)));
-    let parts: [Part; 5] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver.clone()];
+    let parts: [Part; 5] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver];
     engine.extend(parts);
     super::config_cmd::register_hooks(&engine);
     limits::register_hooks(&engine);
@@ -171,17 +172,25 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     });
     signals::watch(main.handle(), engine.clone(), shutdown).map_err(|e| e.to_string())?;
 
+    // Clients may come, and are told to wait.
+    engine.state.loading.store(true, Relaxed);
     open_listeners(&listeners, &settings)?;
     info!("Server initialized");
-    cron::start(engine.clone()).map_err(|e| e.to_string())?;
-    let held = load_data(&engine, &saver)?;
-    follower.start(held);
+    let held = load::load(&engine)?;
+    if settings.replicaof.is_some() {
+        // A replica before anybody can write. Nothing else runs yet, so no gate is needed.
+        engine.state.set_role(true);
+    }
     if settings.port != 0 {
         info!("Ready to accept connections tcp");
     }
     if !settings.unixsocket.is_empty() {
         info!("Ready to accept connections unix");
     }
+    // Whoever gets an answer may count on the lines above.
+    engine.state.loading.store(false, Relaxed);
+    cron::start(engine.clone()).map_err(|e| e.to_string())?;
+    follower.start(held);
     tell_supervisor(&settings);
     if settings.maxmemory > 0 && settings.maxmemory < 1 << 20 {
         warn!(
@@ -194,28 +203,6 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     let _ = limits::set_oom_score(&settings, engine.state.is_replica());
     // The end comes from the shutdown thread.
     main.block_on(std::future::pending())
-}
-
-/// Loads what is on disk; clients hear LOADING meanwhile. Gives the history that a replica may go on with.
-fn load_data(engine: &Arc<Engine>, saver: &Saver) -> Result<Option<Resume>, String> {
-    let settings = engine.settings();
-    engine.state.last_save_s.store(clock::now_ms() / 1000, Relaxed);
-    let replica = settings.replicaof.is_some();
-    let expired = if replica { Expired::Keep } else { Expired::Drop };
-    let Some(loaded) = load::load_file(engine, &rdb_path(&settings), expired)? else { return Ok(None) };
-    saver.note_loaded(&loaded);
-    let id = loaded.repl_id.as_ref().and_then(|id| ReplId::parse(id.as_bytes()));
-    let (Some(replid), Some(offset)) = (id, loaded.repl_offset) else { return Ok(None) };
-    let held = Resume { replid, offset };
-    engine.log.reset(offset);
-    if replica {
-        return Ok(Some(held));
-    }
-    // Replicas that were no further than the file may go on from it.
-    let repl = Repl::of(engine);
-    repl.set_identity(Identity::restored(repl.identity().replid, held));
-    engine.log.create_backlog();
-    Ok(None)
 }
 
 fn open_listeners(listeners: &Listeners, settings: &Settings) -> Result<(), String> {

@@ -12,6 +12,7 @@ pub mod info;
 pub mod keyspace_cmd;
 pub mod limits;
 pub mod listen;
+pub mod load;
 pub mod proc_title;
 pub mod shutdown;
 pub mod signals;

@@ -217,3 +217,112 @@ fn the_version_reads_as_that_of_a_redis_server_under_that_name() {
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(said.starts_with("Redis server v=7."), "{said}");
 }
+
+#[test]
+fn an_end_by_signal_saves_what_the_next_start_loads() {
+    let mut server = Server::start(PANDO, &["save 3600 1"]);
+    server.script(
+        "set a 1 => +OK
+         set gone soon px 1 => +OK
+         set later x ex 1000 => +OK
+         select 3 => +OK
+         set b \"two words\" => +OK",
+    );
+    assert_eq!(server.terminate().code(), Some(0));
+    let steps =
+        ["scheduling shutdown...", "Saving the final RDB snapshot before exiting.", "DB saved on disk", "bye bye..."];
+    check_order(&server.log(), &steps);
+    server.launch();
+    check_order(
+        &server.log(),
+        &["bye bye...", "Server initialized", "DB loaded from disk", "Ready to accept connections"],
+    );
+    server.script(
+        "mget a gone => [$1 $nil]
+         ttl later => :1000
+         select 3 => +OK
+         get b => $two words",
+    );
+}
+
+#[test]
+fn a_server_whose_data_cannot_be_saved_goes_on() {
+    let mut server = Server::start(PANDO, &["save 3600 1", "dbfilename sub.rdb"]);
+    let mut c = server.client();
+    c.check("set a 1", "+OK");
+    // A directory where the file should go: not even root can replace it by a file.
+    std::fs::create_dir(server.path("sub.rdb")).expect("a directory");
+    c.check("shutdown", "-ERR Errors trying to SHUTDOWN. Check logs.");
+    assert!(server.log_has("Error trying to save the DB, can't exit."));
+    c.check("get a", "$1");
+    c.check("set b 2", "+OK");
+    c.send(&["SHUTDOWN", "FORCE"]);
+    assert!(c.is_closed());
+    assert_eq!(server.wait_end().code(), Some(0));
+    assert!(server.log_has("Error trying to save the DB. Exit anyway."));
+}
+
+#[test]
+fn a_damaged_file_ends_the_start_and_is_left_alone() {
+    let server = Server::prepare(Port::reserve(), PANDO, &[]);
+    let file = server.path("dump.rdb");
+    std::fs::write(&file, b"REDIS0010 and then nothing that makes sense").expect("a file");
+    let conf = server.path("redis.conf");
+    let (code, said) = run_to_end(PANDO, &[conf.to_str().expect("text")], "");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.lines().last().unwrap_or_default().contains("Fatal error loading the DB"), "{said}");
+    assert!(std::fs::read(&file).expect("still there").starts_with(b"REDIS0010 and"));
+}
+
+/// Both ways a tree survives a restart without a full resync: the replica's, and the master's.
+#[test]
+fn restarts_go_on_from_the_file() {
+    let mut master = Server::start(PANDO, &["save 3600 1"]);
+    let port = master.port();
+    let mut replica = Server::start(PANDO, &["save 3600 1", &format!("replicaof 127.0.0.1 {port}")]);
+    let has = |server: &Server, key: &str, value: &str| {
+        wait_until(&format!("{key} arrives"), || server.run(&format!("get {key}")).text() == value);
+    };
+    master.check("set a 1", "+OK");
+    has(&replica, "a", "1");
+    replica.terminate();
+    master.script("select 5 => +OK\nset b 2 => +OK\nselect 0 => +OK\nset c 3 => +OK");
+    replica.launch();
+    has(&replica, "c", "3");
+    assert!(replica.log_has("Successful partial resynchronization with master"), "{}", replica.log());
+    replica.script("get b => $nil\nselect 5 => +OK\nget b => $2");
+    let partial = |server: &Server| server.log().matches("Successful partial resynchronization with master").count();
+    let before = partial(&replica);
+    master.restart();
+    master.check("set d 4", "+OK");
+    has(&replica, "d", "4");
+    assert_eq!(partial(&replica), before + 1, "{}", replica.log());
+    drop(replica);
+    assert_eq!(master.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_shutdown_waits_for_replicas_and_can_be_aborted() {
+    let mut master = Server::start(PANDO, &["shutdown-timeout 60", "repl-ping-replica-period 1000"]);
+    let mut replica = Server::start(Kind::Stock70, &[&format!("replicaof 127.0.0.1 {}", master.port())]);
+    wait_until("the replica is online", || master.run("wait 1 100").int() == 1);
+    replica.signal(Signal::STOP);
+    let (mut c, mut other) = (master.client(), master.client());
+    c.check("set a 1", "+OK");
+    c.send(&["SHUTDOWN"]);
+    master.wait_log("Waiting for replicas before shutting down.");
+    other.send(&["SET", "b", "2"]);
+    let mut third = master.client();
+    third.check("shutdown abort", "+OK");
+    assert_eq!(c.read().to_string(), "-ERR Errors trying to SHUTDOWN. Check logs.");
+    // Writes were paused, and go on.
+    assert_eq!(other.read().to_string(), "+OK");
+    c.send(&["SHUTDOWN"]);
+    wait_until("it waits again", || master.log().matches("Waiting for replicas").count() == 2);
+    replica.signal(Signal::CONT);
+    assert!(c.is_closed());
+    assert_eq!(master.wait_end().code(), Some(0));
+    assert!(master.log_has("1 of 1 replicas are in sync when shutting down."), "{}", master.log());
+    wait_until("everything arrived", || replica.run("get b").text() == "2");
+    replica.crash();
+}
