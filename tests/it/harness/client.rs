@@ -179,12 +179,13 @@ impl Client {
         assert_eq!(got, expect, "reply to `{line}`");
     }
 
-    /// Runs lines of the form `command => reply`.
+    /// Runs lines of the form `command => reply`; blanks at a reply's end do not count.
     #[track_caller]
     pub fn script(&mut self, text: &str) {
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
             let (command, expect) = line.split_once(" => ").unwrap_or_else(|| panic!("no ` => ` in `{line}`"));
-            self.check(command.trim(), expect.trim());
+            let got = self.run(command.trim()).to_string();
+            assert_eq!(got.trim_end(), expect.trim(), "reply to `{}`", command.trim());
         }
     }
 
