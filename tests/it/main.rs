@@ -8,3 +8,5 @@ mod harness;
 mod master;
 mod replica;
 mod tools;
+mod random;
+mod replication;

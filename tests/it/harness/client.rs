@@ -225,10 +225,13 @@ impl Client {
     pub fn read_line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line)?;
-        if !line.ends_with(b"\r\n") {
+        if line.pop() != Some(b'\n') {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the line is cut short"));
         }
-        line.truncate(line.len() - 2);
+        // A lone line feed is what keeps a replica's link alive while it waits.
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 

@@ -40,6 +40,12 @@ impl Kind {
         there
     }
 
+    /// Whether a stock server runs in Pando's place, to try the tests themselves. What Pando promises beyond stock
+    /// cannot be asked of it.
+    pub fn stock_stands_in() -> bool {
+        std::env::var_os("PANDO_BIN").is_some_and(|program| !program.to_string_lossy().contains("pando-server"))
+    }
+
     /// Lives in a root of its own: sees no file of ours, and picks its own working directory.
     pub fn is_jailed(self) -> bool {
         let program = self.program();

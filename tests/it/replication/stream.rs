@@ -1,0 +1,144 @@
+//! The replication stream itself, word for word as stock servers write it.
+
+use crate::harness::{Client, Kind, Server};
+
+/// Attaches as the oldest kind of replica does, and skips the snapshot.
+fn attach(s: &Server) -> Client {
+    let mut c = s.client();
+    c.send_raw(b"SYNC\r\n");
+    let size = loop {
+        let line = c.read_line().expect("a line");
+        if let Some(size) = line.strip_prefix('$') {
+            break size.parse().expect("a size");
+        }
+        assert!(line.is_empty(), "a line feed keeps the link alive until the snapshot comes, not {line:?}");
+    };
+    c.read_exact(size).expect("the snapshot");
+    c
+}
+
+/// What a server sends its replicas for these commands, each request as one line; absolute times become `<ms>`.
+fn stream_of(kind: Kind, commands: &[&str]) -> Vec<String> {
+    let s = Server::start(kind, &["repl-diskless-sync no", "repl-ping-replica-period 3600"]);
+    let mut wire = attach(&s);
+    let mut c = s.client();
+    for command in commands {
+        c.run(command);
+    }
+    c.check("set the-end 1", "+OK");
+    let mut seen = Vec::new();
+    loop {
+        let words: Vec<String> = wire.read().items().iter().map(|word| word.text()).collect();
+        let line: Vec<String> = words
+            .iter()
+            .map(|w| if w.len() == 13 && w.bytes().all(|b| b.is_ascii_digit()) { "<ms>".into() } else { w.clone() })
+            .collect();
+        let line = line.join(" ");
+        if line.contains("the-end") {
+            return seen;
+        }
+        if !line.eq_ignore_ascii_case("ping") {
+            seen.push(line);
+        }
+    }
+}
+
+/// Pando's stream equals stock's, in every word and its case.
+fn same(commands: &[&str]) {
+    assert_eq!(stream_of(Kind::Pando, commands), stream_of(Kind::Stock70, commands));
+}
+
+#[test]
+fn lifetimes_become_absolute() {
+    same(&[
+        "set a 1 ex 100",
+        "SET a 1 PX 100000",
+        "set a 1 exat 33177117420",
+        "set a 2 keepttl",
+        "setex b 100 x",
+        "psetex b 100000 x",
+        "expire a 100",
+        "pexpire a 100000",
+        "expireat a 33177117420",
+        "pexpireat a 33177117420000",
+        "expire a 50 gt",
+        "getex a ex 100",
+        "getex a persist",
+        "getex a",
+        "persist b",
+        "expire b -1",
+        "set c 1 px 100000 nx get",
+        "set c 1 xx get",
+    ]);
+}
+
+#[test]
+fn what_changed_nothing_is_not_sent() {
+    same(&[
+        "get a",
+        "del none",
+        "setnx a 1",
+        "setnx a 2",
+        "set a 3 nx",
+        "append a 1",
+        "expire none 1",
+        "persist a",
+        "copy a b",
+        "copy a b",
+        "touch a",
+        "getdel none",
+        "set a 5 xx",
+    ]);
+}
+
+#[test]
+fn results_that_depend_on_rounding_are_sent_as_values() {
+    same(&[
+        "incrbyfloat f 1.1",
+        "incrbyfloat f 2.2e5",
+        "incr n",
+        "decrby n 5",
+        "setrange s 3 abc",
+        "setbit s 9 1",
+        "getset s new",
+        "getdel s",
+        "mset a 1 b 2",
+        "msetnx c 1 d 2",
+    ]);
+}
+
+#[test]
+fn transactions_are_sent_whole_and_databases_are_named() {
+    same(&[
+        "multi",
+        "set a 1",
+        "get a",
+        "incr a",
+        "exec",
+        "multi",
+        "get a",
+        "exec",
+        "multi",
+        "set x 1",
+        "exec",
+        "select 3",
+        "set b 1",
+        "set c 2",
+        "move b 4",
+        "select 4",
+        "rename b z",
+        "swapdb 3 4",
+        "flushdb",
+        "copy c d db 1 replace",
+        "unlink z",
+        "multi",
+        "select 7",
+        "set q 1",
+        "exec",
+        "set r 1",
+        "flushall async",
+        "flushall",
+        "publish ch hi",
+        "spublish ch hi",
+    ]);
+}
