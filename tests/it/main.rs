@@ -10,3 +10,4 @@ mod replica;
 mod tools;
 mod random;
 mod replication;
+mod tutorials;
