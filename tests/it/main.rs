@@ -10,4 +10,5 @@ mod replica;
 mod tools;
 mod random;
 mod replication;
+mod tools;
 mod tutorials;
