@@ -49,26 +49,6 @@ fn strings_are_written_read_and_counted() {
 }
 
 #[test]
-fn bits_of_a_string_are_set_counted_and_found() {
-    start().script(
-        r#"setbit a 7 1 => :0
-        getbit a 7 => :1
-        getbit a 100 => :0
-        get a => $\x01
-        set s foobar => +OK
-        bitcount s => :26
-        bitcount s 1 1 => :6
-        bitcount s 5 30 bit => :17
-        bitpos s 1 => :1
-        bitop and d s a => :6
-        bitop not d a => :1
-        get d => $\xfe
-        bitfield f incrby i5 100 1 get u4 0 => [:1 :0]
-        bitfield_ro f get u8 0 => [:0]"#,
-    );
-}
-
-#[test]
 fn wrong_words_are_refused_in_stock_words() {
     start().script(
         r#"nosuch a b => -ERR unknown command 'nosuch', with args beginning with: 'a' 'b'

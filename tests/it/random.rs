@@ -106,14 +106,14 @@ impl Commands {
             29 => return command!["GETDEL", key],
             30 => return command!["GETEX", key, "EXAT", far],
             31 => return command!["GETEX", key, "PERSIST"],
-            32 => return command!["SETBIT", key, offset, self.rng.below(2)],
+            32 => return command!["EXPIREAT", key, far, "XX", "GT"],
             33 => return command!["SELECT", self.rng.below(3)],
-            34 => return command!["BITOP", self.rng.pick(&["AND", "OR", "XOR"]), self.key(), key, other],
+            34 => return command!["RENAME", other, key],
             35 => return command!["SWAPDB", self.rng.below(3), self.rng.below(3)],
             36 if self.rng.below(20) == 0 => return command!["FLUSHDB"],
             36 | 37 => return command!["MSET", key, int, other, far],
             38 => return command!["MSETNX", key, int, other, far],
-            _ => return command!["BITFIELD", key, "INCRBY", "u8", offset, int % 100, "GET", "i16", 0],
+            _ => return command!["SUBSTR", key, offset, int],
         };
         command.push(value);
         command
@@ -154,15 +154,15 @@ impl Commands {
             7 => command!["PEXPIRETIME", key],
             8 => command!["OBJECT", "ENCODING", key],
             9 => command!["DBSIZE"],
-            10 => command!["BITCOUNT", key, from, to],
-            11 => command!["BITPOS", key, self.rng.below(2)],
-            12 => command!["GETBIT", key, from.abs()],
+            10 => command!["TTL", key],
+            11 => command!["LCS", "k1", "k2"],
+            12 => command!["LCS", "k3", "k4", "IDX", "MINMATCHLEN", 2, "WITHMATCHLEN"],
             13 => command!["TOUCH", key, other],
             14 => command!["LCS", "k1", "k2", "LEN"],
             15 => command!["DEBUG", "DIGEST-VALUE", key],
             16 => command!["ECHO", key],
             17 => command!["SUBSTR", key, from, to],
-            18 => command!["BITFIELD_RO", key, "GET", "u5", from.abs()],
+            18 => command!["OBJECT", "REFCOUNT", key],
             _ => command!["GETEX", key],
         }
     }
@@ -170,10 +170,6 @@ impl Commands {
     /// Something a client got wrong: a word too many, too few, or of the wrong kind.
     pub fn mistake(&mut self) -> Command {
         let mut command = if self.rng.below(2) == 0 { self.write() } else { self.read() };
-        if command[0].starts_with(b"BIT") {
-            // Whether the key or the words are looked at first is not the same in all stock versions.
-            return command;
-        }
         match self.rng.below(3) {
             0 if command.len() > 1 => {
                 command.pop();
