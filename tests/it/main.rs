@@ -10,5 +10,6 @@ mod replica;
 mod tools;
 mod random;
 mod replication;
+mod stock_tools;
 mod tools;
 mod tutorials;

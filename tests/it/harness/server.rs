@@ -219,14 +219,6 @@ impl Server {
         self.terminate();
         self.launch();
     }
-
-    /// Adds lines to the configuration file, for the next start.
-    pub fn append_conf(&self, lines: &[&str]) {
-        let mut file = File::options().append(true).open(self.path("redis.conf")).expect("the configuration");
-        for line in lines {
-            writeln!(file, "{line}").expect("a line");
-        }
-    }
 }
 
 impl Drop for Server {
