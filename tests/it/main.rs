@@ -2,13 +2,17 @@
 //!
 //! `PANDO_BIN` puts another program in Pando's place; with the stock server there, every test must pass too.
 
+mod basics;
 mod boot;
-#[allow(dead_code, unused_imports)]
+mod conf_dir;
+mod config;
+mod differential;
 mod harness;
 mod master;
 mod replica;
 mod tools;
 mod random;
+mod replica;
 mod replication;
 mod stock_tools;
 mod tools;
