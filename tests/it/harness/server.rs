@@ -131,7 +131,9 @@ impl Server {
     /// A field of INFO; empty when it is not there.
     #[track_caller]
     pub fn info(&self, section: &str, field: &str) -> String {
-        let text = self.run(&format!("info {section}")).text();
+        let reply = self.run(&format!("info {section}"));
+        assert!(!reply.is_error(), "INFO {section}: {reply}");
+        let text = reply.text();
         let mut lines = text.lines().filter_map(|l| l.split_once(':'));
         lines.find(|(name, _)| *name == field).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
     }
