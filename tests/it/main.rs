@@ -9,8 +9,6 @@ mod config;
 mod differential;
 mod harness;
 mod master;
-mod replica;
-mod tools;
 mod random;
 mod replica;
 mod replication;
