@@ -24,6 +24,11 @@ impl Acl {
         *self.default_password.write() = (!password.is_empty()).then(|| digest(password));
     }
 
+    /// The password's SHA-256 in hexadecimal, as ACL LIST shows it; `None` if none is set.
+    pub fn password_hash(&self) -> Option<String> {
+        self.default_password.read().map(|hash| hash.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
     /// Whether a new connection must authenticate first.
     pub fn needs_password(&self) -> bool {
         self.default_password.read().is_some()

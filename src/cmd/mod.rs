@@ -5,6 +5,7 @@ pub mod database;
 pub mod dump;
 pub mod generic;
 pub mod lcs;
+pub mod memory;
 pub mod string;
 
 use bytes::Bytes;
@@ -58,7 +59,15 @@ const fn command(row: &'static Row, run: DataFn) -> DataCommand {
 
 /// Every data command.
 pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
-    [counter::COMMANDS, database::COMMANDS, dump::COMMANDS, generic::COMMANDS, lcs::COMMANDS, string::COMMANDS]
-        .into_iter()
-        .flatten()
+    [
+        counter::COMMANDS,
+        database::COMMANDS,
+        dump::COMMANDS,
+        generic::COMMANDS,
+        lcs::COMMANDS,
+        memory::COMMANDS,
+        string::COMMANDS,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -428,6 +428,11 @@ impl<'e> Runner<'e> {
         if took_us >= slow_from_us(&self.settings) && !row.flags.has(row_flag::SKIP_SLOWLOG) {
             super::monitor::slow(self.engine, session, self.unit.now_ms, took_us, argv);
         }
+        let spike_ms = self.settings.latency_monitor_threshold as u64;
+        if spike_ms != 0 && took_us >= spike_ms.saturating_mul(1000) {
+            let event = if row.flags.has(row_flag::FAST) { "fast-command" } else { "command" };
+            self.engine.stats.spikes.add(event, clock::now_ms() / 1000, took_us / 1000);
+        }
         next
     }
 

@@ -41,6 +41,10 @@ pub fn cycle(engine: &Arc<Engine>, budget_us: i64) {
 fn note_time(engine: &Engine, started_us: i64) {
     let took = (clock::mono_us() - started_us).max(0) as u64;
     engine.stats.counters.expire_cycle_us.fetch_add(took, Relaxed);
+    let spike_ms = engine.config.now().latency_monitor_threshold as u64;
+    if spike_ms != 0 && took >= spike_ms.saturating_mul(1000) {
+        engine.stats.spikes.add("expire-cycle", clock::now_ms() / 1000, took / 1000);
+    }
 }
 
 /// Expires one portion; true if there may be more.

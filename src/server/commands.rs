@@ -7,8 +7,16 @@ use crate::repl::replicaof;
 use crate::spec::{Row, Table};
 
 /// Commands that only hold subcommands.
-const CONTAINERS: &[&Row] =
-    &[&client_cmd::CLIENT, &pubsub_cmd::PUBSUB_CONTAINER, &cmd::generic::OBJECT, &super::config_cmd::CONFIG];
+const CONTAINERS: &[&Row] = &[
+    &client_cmd::CLIENT,
+    &pubsub_cmd::PUBSUB_CONTAINER,
+    &cmd::generic::OBJECT,
+    &super::acl_cmd::ACL,
+    &super::config_cmd::CONFIG,
+    &super::latency_cmd::LATENCY,
+    &super::memory_cmd::MEMORY,
+    &super::slowlog_cmd::SLOWLOG,
+];
 
 const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     client_cmd::COMMANDS,
@@ -21,11 +29,15 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     transaction::COMMANDS,
     crate::repl::commands::COMMANDS,
     crate::repl::handover::COMMANDS,
+    super::acl_cmd::COMMANDS,
     super::config_cmd::COMMANDS,
     super::debug::COMMANDS,
     super::info::COMMANDS,
     super::keyspace_cmd::COMMANDS,
+    super::latency_cmd::COMMANDS,
+    super::memory_cmd::COMMANDS,
     super::shutdown::COMMANDS,
+    super::slowlog_cmd::COMMANDS,
     super::time::COMMANDS,
     HELPS,
 ];

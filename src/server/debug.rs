@@ -9,8 +9,12 @@ use crate::base::{Error, clock, glob, log, number};
 use crate::config::parse_memory;
 use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::exec::digest;
+use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
-use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Unit};
+use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Keyspace, Unit};
+use crate::persist::Saver;
+use crate::persist::load::{self, Expired};
+use crate::persist::save::rdb_path;
 use crate::repl::Repl;
 use crate::resp::encode_command;
 use crate::spec::prelude::*;
@@ -66,6 +70,7 @@ const SUBS: &[Sub] = &[
     sub("POPULATE", (1, 3), "<count> [<prefix>] [<size>]", "Makes keys, without telling replicas.", populate),
     sub("PROTOCOL", (1, 1), "<type>", "Answers with a sample of a type of the protocol.", protocol),
     sub("QUICKLIST-PACKED-THRESHOLD", (1, 1), "<size>", "Taken, and without effect.", packed_threshold),
+    sub("RELOAD", (0, 3), "[NOSAVE] [NOFLUSH] [MERGE]", "Saves the data set and loads it again.", reload),
     sub("REPLICATE", (1, usize::MAX), "<word> [<word> ...]", "Tells replicas a command that is not run.", replicate),
     sub("REPLYBUFFER", (2, 2), "PEAK-RESET-TIME|RESIZING <value>", "Taken, and without effect.", reply_buffer),
     sub("SEGFAULT", (0, 0), "", "Ends the process as a wild pointer would.", segfault),
@@ -217,6 +222,92 @@ fn populate(call: &mut Call<'_>) -> Result<(), Error> {
     });
     call.out.ok();
     Ok(())
+}
+
+/// NOSAVE: loads the file that is there. NOFLUSH: what is in memory stays; a key of both is an error, or with MERGE the
+/// file's wins. Whatever fails, the data is what it was.
+fn reload(call: &mut Call<'_>) -> Result<(), Error> {
+    let mut a = call.args();
+    a.skip(1);
+    let (mut save, mut flush, mut merge) = (true, true, false);
+    while !a.is_at_end() {
+        if a.flag("NOSAVE") {
+            save = false;
+        } else if a.flag("NOFLUSH") {
+            flush = false;
+        } else if a.flag("MERGE") {
+            merge = true;
+        } else {
+            return Err(Error::text("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
+        }
+    }
+    if call.in_exec {
+        // The cut of a snapshot needs the gates that EXEC holds.
+        return Err(Error::text("ERR DEBUG RELOAD inside MULTI is not supported"));
+    }
+    let engine = call.engine;
+    step_aside(|| {
+        if save {
+            engine.part::<Saver>().save(engine).map_err(|_| Error::text("ERR"))?;
+        }
+        let failed = |e: &dyn std::fmt::Display| {
+            log::warning!("DEBUG RELOAD failed: {e}");
+            Error::text("ERR Error trying to load the RDB dump, check server logs.")
+        };
+        let file = std::fs::File::open(rdb_path(&engine.settings())).map_err(|e| failed(&e))?;
+        let (second, replica) = (load::second(engine), engine.state.is_replica());
+        let expired = if replica { Expired::Keep } else { Expired::Drop };
+        let loaded =
+            load::load_with(&second, std::io::BufReader::new(file), expired, |_| {}).map_err(|e| failed(&e))?;
+        engine.part::<Saver>().note_loaded(&loaded);
+        let gates = engine.gates.take_all();
+        if flush {
+            let garbage = engine.ks.replace(second);
+            drop(gates);
+            engine.free_later(garbage.into_iter());
+        } else {
+            add_all(engine, &second, merge, call.now_ms)
+                .map_err(|key| failed(&format!("key '{key}' is there already")))?;
+        }
+        Ok::<_, Error>(())
+    })?;
+    log::notice!("DB reloaded by DEBUG RELOAD");
+    call.out.ok();
+    Ok(())
+}
+
+/// Copies what `from` holds into the engine's keyspace, whose gates the caller holds. An error names a key of both.
+fn add_all(engine: &Engine, from: &Keyspace, merge: bool, now_ms: i64) -> Result<(), String> {
+    let unit = || Unit { now_ms, policy: ExpirePolicy::Ignore, ..Unit::default() };
+    let (mut source_unit, mut target_unit) = (unit(), unit());
+    let mut source = Data::lock_alone(from, 0, &mut source_unit);
+    let mut target = Data::lock_alone(&engine.ks, 0, &mut target_unit);
+    for pass in [Pass::Look, Pass::Copy] {
+        for db in 0..from.databases() {
+            (source.db, target.db) = (db, db);
+            let mut twice = None;
+            source.for_each(|entry| {
+                let key = Key::new(entry.key());
+                match pass {
+                    Pass::Look if !merge && target.exists(key) => twice = Some(key.bytes.to_vec()),
+                    Pass::Look => {}
+                    Pass::Copy => target.put(key, entry.copied(key.bytes)),
+                }
+            });
+            if let Some(key) = twice {
+                return Err(String::from_utf8_lossy(&key).into_owned());
+            }
+        }
+    }
+    drop(target);
+    engine.free_later(target_unit.garbage.drain(..));
+    Ok(())
+}
+
+/// Nothing is copied unless everything can be.
+enum Pass {
+    Look,
+    Copy,
 }
 
 fn htstats(call: &mut Call<'_>) -> Result<(), Error> {

@@ -38,21 +38,22 @@ fn time(call: &mut Call<'_>) -> Result<Flow, Error> {
 }
 
 /// Aspens over their common root.
-const GROVE: &str = "\
-   _@_     _@@_     _@_    _@@@_    _@_     _@@_\n\
-  @@@@@   @@@@@@   @@@@@  @@@@@@@  @@@@@   @@@@@@\n\
-   @@@     @@@@     @@@    @@@@@    @@@     @@@@\n\
-    |       ||       |       ||      |       ||\n\
- ~~~+~~~~~~~++~~~~~~~+~~~~~~~++~~~~~~+~~~~~~~++~~~\n\
-     \\______ \\______ | ______/ _____/ ______/\n\
-             \\______\\|/______/______/\n";
+const GROVE: &[&str] = &[
+    r"   _@_     _@@_     _@_    _@@@_    _@_     _@@_",
+    r"  @@@@@   @@@@@@   @@@@@  @@@@@@@  @@@@@   @@@@@@",
+    r"   @@@     @@@@     @@@    @@@@@    @@@     @@@@",
+    r"    |       ||       |       ||      |       ||",
+    r" ~~~+~~~~~~~++~~~~~~~+~~~~~~~++~~~~~~+~~~~~~~++~~~",
+    r"     \______ \______ | ______/ _____/ ______/",
+    r"             \______\|/______/______/",
+];
 
 fn lolwut(call: &mut Call<'_>) -> Result<Flow, Error> {
     let mut a = call.args();
     if a.option("VERSION") {
         number::parse_i64(a.next()?).ok_or(Error::NotInteger)?;
     }
-    let text = format!("{GROVE}\nRedis ver. {}\nPando ver. {}\n", version::REDIS, version::PANDO);
+    let text = format!("{}\n\nRedis ver. {}\nPando ver. {}\n", GROVE.join("\n"), version::REDIS, version::PANDO);
     call.out.verbatim("txt", text.as_bytes());
     Ok(Flow::Done)
 }

@@ -6,6 +6,7 @@
 pub mod latency;
 pub mod memory;
 pub mod slowlog;
+pub mod spikes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -119,6 +120,8 @@ pub struct Stats {
     errors: Mutex<BTreeMap<String, u64>>,
     rates: Mutex<Rates>,
     pub slowlog: SlowLog,
+    /// Events that took longer than `latency-monitor-threshold`.
+    pub spikes: spikes::Spikes,
     /// Highest `used_memory` seen.
     pub peak_memory: AtomicU64,
     /// Whether latency histograms are kept (`latency-tracking`).
@@ -147,6 +150,7 @@ impl Stats {
             errors: Mutex::default(),
             rates: Mutex::default(),
             slowlog: SlowLog::default(),
+            spikes: spikes::Spikes::default(),
             peak_memory: AtomicU64::new(0),
             track_latency: std::sync::atomic::AtomicBool::new(true),
             reset_at_s: AtomicI64::new(0),

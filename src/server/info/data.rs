@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Page;
 use crate::base::clock;
 use crate::exec::engine::Engine;
+use crate::persist::Saver;
 
 /// A snapshot needs no child, so nothing is ever copied on write: those fields are zero.
 pub fn persistence(engine: &Arc<Engine>, page: &mut Page) {
-    let state = &engine.state;
+    let (state, saver) = (&engine.state, engine.part::<Saver>());
     page.put("loading", u8::from(state.is_loading()));
     page.put("async_loading", u8::from(state.async_loading.load(Relaxed)));
     for field in ["current_cow_peak", "current_cow_size", "current_cow_size_age"] {
@@ -19,15 +20,15 @@ pub fn persistence(engine: &Arc<Engine>, page: &mut Page) {
     page.put("current_save_keys_processed", 0);
     page.put("current_save_keys_total", 0);
     page.put("rdb_changes_since_last_save", state.dirty.load(Relaxed));
-    page.put("rdb_bgsave_in_progress", 0);
+    page.put("rdb_bgsave_in_progress", u8::from(saver.in_progress()));
     page.put("rdb_last_save_time", state.last_save_s.load(Relaxed));
     page.put("rdb_last_bgsave_status", if state.save_failed.load(Relaxed) { "err" } else { "ok" });
-    page.put("rdb_last_bgsave_time_sec", -1);
-    page.put("rdb_current_bgsave_time_sec", -1);
-    page.put("rdb_saves", 0);
+    page.put("rdb_last_bgsave_time_sec", saver.last_took_s.load(Relaxed));
+    page.put("rdb_current_bgsave_time_sec", saver.current_took_s());
+    page.put("rdb_saves", saver.saves.load(Relaxed));
     page.put("rdb_last_cow_size", 0);
-    page.put("rdb_last_load_keys_expired", 0);
-    page.put("rdb_last_load_keys_loaded", 0);
+    page.put("rdb_last_load_keys_expired", saver.last_expired.load(Relaxed));
+    page.put("rdb_last_load_keys_loaded", saver.last_loaded.load(Relaxed));
     append_only_file(page);
     page.put("module_fork_in_progress", 0);
     page.put("module_fork_last_cow_size", 0);
