@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
-use super::id::Resume;
+use super::id::{Identity, Resume};
 use super::link;
 use super::state::{self, Repl};
 use crate::base::{clock, log};
@@ -78,7 +78,7 @@ impl Follower {
     }
 
     /// Begins to tick, and to follow the master that the configuration names. `held`: the history of the file that was
-    /// loaded, if it told; the log stands at its offset already.
+    /// loaded, if it told; the log stands at its offset already and knows the database selected there.
     pub fn start(self: &Arc<Self>, held: Option<Resume>) {
         let me = self.clone();
         self.runtime.spawn(async move {
@@ -91,6 +91,9 @@ impl Follower {
         if let Some((host, port)) = self.engine.settings().replicaof.clone() {
             self.engine.state.set_role(true);
             log::set_role('S');
+            if let Some(held) = held {
+                self.repl.set_identity(Identity::new(held.replid));
+            }
             self.step(None, Event::SetMaster { host, port, held, failover: false });
         }
     }

@@ -12,7 +12,7 @@
 //! So a transfer that breaks, a full disk or a damaged payload leaves the node with what it had.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,7 +30,7 @@ use crate::base::{clock, log, rand};
 use crate::config::DisklessLoad;
 use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
-use crate::keyspace::{Data, Unit};
+use crate::keyspace::{Data, Keyspace, Unit};
 use crate::persist::load;
 
 /// What the queue may hold: reads of some 64 KiB.
@@ -71,6 +71,7 @@ pub(super) async fn receive(connection: &mut Connection, from: Option<Resume>) -
             Err(e) => return give_up(&follower, attempt, Failure::Fault(e.to_string())).await,
         };
         follower.step(Some(attempt), Event::Heard)?;
+        follower.repl.link.sync_read_bytes.store(receiver.received_bytes() as i64, Relaxed);
         if let Some(framing) = begun {
             job = Some(begin(&follower, attempt, from, framing));
         }
@@ -141,6 +142,11 @@ fn begin(
         }
     };
     log::notice!("{}", framing.describe(way != Way::Disk));
+    let total_bytes = match framing {
+        Framing::Sized(bytes) => bytes as i64,
+        Framing::Marked => -1,
+    };
+    follower.repl.link.sync_total_bytes.store(total_bytes, Relaxed);
     let (queue, chunks) = mpsc::channel(QUEUE);
     let payload = Payload { chunks, current: Vec::new(), at: 0, ended: false };
     let job = Job { follower: follower.clone(), attempt, from, payload };
@@ -242,9 +248,10 @@ impl Job {
         })?;
         self.drop_old_data()?;
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = File::open(&kept)
-            .map_err(|e| reason(&e))
-            .and_then(|file| load::load(&self.follower.engine.ks, file).map_err(|e| e.to_string()));
+        let loaded = File::open(&kept).map_err(|e| reason(&e)).and_then(|file| {
+            let total_bytes = file.metadata().map_or(0, |m| m.len());
+            load_into(self.engine(), &self.engine().ks, file, total_bytes)
+        });
         if settings.rdb_del_sync_files && settings.save.is_empty() && !settings.appendonly {
             log::notice!("Removing the RDB file obtained from the master. This replica has persistence disabled");
             // It was of no use but for the load.
@@ -277,7 +284,8 @@ impl Job {
         self.tell(Event::LoadStarted)?;
         self.drop_old_data()?;
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = load::load(&self.follower.engine.ks, &mut self.payload).map_err(|e| e.to_string());
+        let follower = self.follower.clone();
+        let loaded = load_into(&follower.engine, &follower.engine.ks, &mut self.payload, 0);
         match loaded.and_then(|_| self.whole()) {
             Ok(()) => self.finish(),
             Err(e) => Err(self.nothing_left("socket", &e)),
@@ -292,7 +300,7 @@ impl Job {
         flag.store(true, Relaxed);
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
         let second = load::second(engine);
-        let loaded = load::load(&second, &mut self.payload).map_err(|e| e.to_string());
+        let loaded = load_into(engine, &second, &mut self.payload, 0);
         let result = match loaded.and_then(|_| self.whole()) {
             Ok(()) => {
                 log::notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
@@ -375,6 +383,18 @@ impl Job {
     }
 }
 
+/// Reads a data set, and lets INFO follow. `total_bytes`: 0 while unknown.
+fn load_into(engine: &Engine, ks: &Keyspace, source: impl Read, total_bytes: u64) -> Result<(), String> {
+    let state = &engine.state;
+    state.loading_total_bytes.store(total_bytes, Relaxed);
+    state.loading_loaded_bytes.store(0, Relaxed);
+    state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
+    let progress = |bytes| state.loading_loaded_bytes.store(bytes, Relaxed);
+    let loaded = load::load_with(ks, source, load::Expired::Keep, progress).map_err(|e| e.to_string())?;
+    log::notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired);
+    Ok(())
+}
+
 /// Takes everything out of the keyspace.
 fn empty(engine: &Engine, _proof: &AllGates<'_>) {
     let mut unit = Unit { now_ms: clock::now_ms(), ..Unit::default() };
@@ -390,7 +410,7 @@ fn empty(engine: &Engine, _proof: &AllGates<'_>) {
 /// Reads a file from its beginning to its end, as a load would.
 fn verify(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|e| reason(&e))?;
-    load::verify(BufReader::new(file)).map_err(|e| e.to_string())
+    load::verify(file).map_err(|e| e.to_string())
 }
 
 fn given_up() -> Failure {

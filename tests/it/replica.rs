@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::harness::{Client, FakeMaster, Kind, Peer, Proxy, Server, wait_until};
+use crate::harness::{Client, FakeMaster, Kind, Peer, Proxy, Server, chain, converge, wait_until};
 
 /// A replica that follows `port` from its configuration file on.
 fn replica_of(port: u16, lines: &[&str]) -> Server {
@@ -405,4 +405,67 @@ fn writes_of_clients_never_slip_in_when_the_role_changes() {
     }
     in_step(&master, &replica);
     assert_eq!(replica.run("dbsize").int(), master.run("dbsize").int());
+}
+
+#[test]
+fn a_chain_of_every_kind_holds_the_same_and_survives_a_promotion() {
+    use Kind::{Pando, Stock70};
+    for kinds in [[Stock70, Pando, Stock70, Pando], [Pando, Stock70, Pando, Pando]] {
+        let nodes = chain(&kinds, &[]);
+        let [first, second, third, fourth] = &nodes[..] else { panic!("four nodes") };
+        fill(first, 2000);
+        all(first, "multi\nset a 1\nincr a\nselect 5\nset b 1\nexec\nselect 0\nset c 1 ex 1000");
+        converge(&[first, second, third, fourth]);
+        // The second leads; the first comes back as the last of the chain, and nobody needs everything again.
+        second.check("replicaof no one", "+OK");
+        second.check("incr promoted", ":1");
+        first.check(&format!("replicaof 127.0.0.1 {}", fourth.port()), "+OK");
+        for node in [third, fourth, first] {
+            wait_value(node, "promoted", "1");
+        }
+        converge(&[second, third, fourth, first]);
+        let full: i64 = nodes.iter().map(|n| n.info_int("stats", "sync_full")).sum();
+        assert_eq!(full, 3, "{kinds:?}: one full resync for each of the three replicas, when they began");
+    }
+}
+
+#[test]
+fn nobody_spins_in_a_ring() {
+    let (a, b) = (Server::start(Kind::Pando, &[]), Server::start(Kind::Pando, &[]));
+    a.check("set old 1", "+OK");
+    a.check(&format!("replicaof 127.0.0.1 {}", b.port()), "+OK");
+    wait_until("the link is up", || a.info("replication", "master_link_status") == "up");
+    b.check(&format!("replicaof 127.0.0.1 {}", a.port()), "+OK");
+    a.check("client kill type master", ":1");
+    let mut self_made = a.client();
+    self_made.check(&format!("replicaof 127.0.0.1 {}", a.port()), "+OK");
+    a.wait_log("NOMASTERLINK Can't SYNC while not connected with my master");
+    assert!(a.log().matches("NOMASTERLINK").count() < 10, "it asks once a second, not more");
+    self_made.check("replicaof no one", "+OK");
+    self_made.check("set new 1", "+OK");
+    wait_value(&b, "new", "1");
+}
+
+#[test]
+fn a_restarted_replica_goes_on_from_its_file() {
+    let master = Server::start(Kind::Stock70, &[]);
+    let mut replica = replica_of(master.port(), &["save 3600 1"]);
+    in_step(&master, &replica);
+    all(&master, "select 2\nset there 1");
+    in_step(&master, &replica);
+    all(&master, "select 2\nset there 2");
+    wait_until("it has arrived", || {
+        let mut c = replica.client();
+        c.check("select 2", "+OK");
+        c.run("get there").to_string() == "$2"
+    });
+    replica.terminate();
+    all(&master, "select 2\nset there 3\nset more 1");
+    replica.launch();
+    in_step(&master, &replica);
+    let mut c = replica.client();
+    c.check("select 2", "+OK");
+    c.check("get there", "$3");
+    c.check("get more", "$1");
+    assert_eq!(master.info("stats", "sync_full"), "1");
 }
