@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
-use super::id::{Identity, Resume};
+use super::id::Resume;
 use super::link;
 use super::state::{self, Repl};
 use crate::base::{clock, log};
@@ -91,9 +91,6 @@ impl Follower {
         if let Some((host, port)) = self.engine.settings().replicaof.clone() {
             self.engine.state.set_role(true);
             log::set_role('S');
-            if let Some(held) = held {
-                self.repl.set_identity(Identity::new(held.replid));
-            }
             self.step(None, Event::SetMaster { host, port, held, failover: false });
         }
     }
