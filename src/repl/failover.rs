@@ -8,7 +8,7 @@
 //! A value: it pauses nobody and connects to nobody, it says so in [`Act`]s.
 
 use super::id::ReplOffset;
-use super::master::{Phase, Replicas};
+use super::master::{Phase, Replica, Replicas};
 use super::note::{Note, address};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,11 +139,11 @@ impl Failover {
             }
             return;
         }
+        // One that has said nothing yet may still be loading, be the offset ever so small.
+        let has_all = |r: &Replica| r.takes_stream() && r.ack_offset == offset;
         let caught_up = match &self.target {
-            Some((host, port)) => replicas.find(host, *port).filter(|r| r.ack_offset == offset),
-            None => {
-                replicas.iter().find(|r| r.phase == Phase::Online && r.ack_offset == offset && !r.host().is_empty())
-            }
+            Some((host, port)) => replicas.find(host, *port).filter(|r| has_all(r)),
+            None => replicas.iter().find(|r| has_all(r) && !r.host().is_empty()),
         };
         if let Some(replica) = caught_up {
             let (host, port) = (replica.host().to_owned(), replica.greeting.listening_port);
@@ -194,7 +194,6 @@ fn note(acts: &mut Vec<Act>, text: impl Into<String>) {
 #[cfg(test)]
 mod tests {
     use super::super::greeting::Greeting;
-    use super::super::master::Replica;
     use super::*;
 
     /// Two replicas online at ports 1 and 2, having acknowledged so much.

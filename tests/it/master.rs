@@ -65,9 +65,14 @@ fn contents(server: &Server, db: usize) -> Vec<(String, String)> {
 #[track_caller]
 fn wait_for(master: &Server, replicas: i64) {
     let mut c = master.client();
-    // A write of this connection, so that WAIT has something to wait for.
-    c.check("set waited for", "+OK");
-    wait_until("all replicas acknowledge", || c.run(&format!("wait {replicas} 500")).int() >= replicas);
+    wait_until("all replicas acknowledge", || {
+        if (c.run("role").items()[2].items().len() as i64) < replicas {
+            return false;
+        }
+        // A write of this connection gives WAIT something to wait for.
+        c.check("set waited for", "+OK");
+        c.run(&format!("wait {replicas} 500")).int() >= replicas
+    });
 }
 
 #[track_caller]
