@@ -25,6 +25,8 @@ pub struct State {
     /// Replicas whose last ACK is recent enough for `min-replicas-max-lag`.
     pub good_replicas: AtomicU32,
     pub shutting_down: AtomicBool,
+    /// Unix time at which a shutdown no longer waits for replicas; 0 while none does.
+    pub shutdown_deadline_ms: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0.
     pub active_expire_off: AtomicBool,
     /// Writes are refused while a coordinated failover hands over.

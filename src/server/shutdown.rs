@@ -8,6 +8,7 @@
 //! Writes are paused from the beginning: what is acknowledged is in the final snapshot and with the replicas.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -94,7 +95,8 @@ impl Shutdown {
 
     fn cancel(&self, engine: &Engine, stage: &mut Stage) {
         *stage = Stage::Idle;
-        engine.state.shutting_down.store(false, std::sync::atomic::Ordering::Relaxed);
+        engine.state.shutdown_deadline_ms.store(0, Relaxed);
+        engine.state.shutting_down.store(false, Relaxed);
         engine.pause.pause_for_shutdown(false);
         self.failures.send_modify(|n| *n += 1);
     }
@@ -126,7 +128,7 @@ impl Shutdown {
                 return;
             }
             *stage = Stage::Finishing;
-            engine.state.shutting_down.store(true, std::sync::atomic::Ordering::Relaxed);
+            engine.state.shutting_down.store(true, Relaxed);
         }
         if self.finish(engine, how) {
             std::process::exit(0);
@@ -137,8 +139,12 @@ impl Shutdown {
 
     /// Until the replicas are in sync, the time is up, or the attempt was aborted.
     fn wait_for_replicas(&self, engine: &Engine, timeout_s: i64, attempt: u64) {
-        let deadline_ms = clock::mono_ms() + timeout_s.saturating_mul(1000);
+        let timeout_ms = timeout_s.saturating_mul(1000);
+        let deadline_ms = clock::mono_ms().saturating_add(timeout_ms);
         let mut stage = self.stage.lock();
+        if *stage == Stage::Waiting(attempt) {
+            engine.state.shutdown_deadline_ms.store(clock::now_ms().saturating_add(timeout_ms), Relaxed);
+        }
         while *stage == Stage::Waiting(attempt) && clock::mono_ms() < deadline_ms && !replicas_in_sync(engine) {
             self.aborted.wait_for(&mut stage, Duration::from_millis(10));
         }

@@ -311,10 +311,12 @@ fn a_shutdown_waits_for_replicas_and_can_be_aborted() {
     c.check("set a 1", "+OK");
     c.send(&["SHUTDOWN"]);
     master.wait_log("Waiting for replicas before shutting down.");
+    assert!(master.info_int("server", "shutdown_in_milliseconds") > 0);
     other.send(&["SET", "b", "2"]);
     let mut third = master.client();
     third.check("shutdown abort", "+OK");
     assert_eq!(c.read().to_string(), "-ERR Errors trying to SHUTDOWN. Check logs.");
+    assert_eq!(master.info("server", "shutdown_in_milliseconds"), "");
     // Writes were paused, and go on.
     assert_eq!(other.read().to_string(), "+OK");
     c.send(&["SHUTDOWN"]);
