@@ -388,10 +388,12 @@ impl<'e> Runner<'e> {
     ) -> Next {
         let (id, row) = (command.id, command.row);
         session.handle.last_command.store(u32::from(id.0), Relaxed);
-        if !self.engine.monitors.is_empty() && !row.flags.has(row_flag::SKIP_MONITOR) {
-            super::monitor::show(self.engine, session, self.unit.now_ms, argv);
+        let is_exec = matches!(command.handler, Handler::Exec);
+        if !is_exec {
+            show(self.engine, session, row, argv);
         }
         let failed_before = out.errors();
+        let mut ran = false;
         let next = match command.handler {
             Handler::Data(f) => {
                 if row.flags.has(row_flag::EXCLUSIVE) {
@@ -410,7 +412,9 @@ impl<'e> Runner<'e> {
             }
             Handler::Exec => {
                 self.leave_gate();
-                self.exec(session, row, out);
+                ran = self.exec(session, row, out);
+                // Behind the commands it ran, as they were shown.
+                show(self.engine, session, row, argv);
                 self.refresh();
                 Next::More
             }
@@ -423,16 +427,9 @@ impl<'e> Runner<'e> {
         let now = clock::ticks();
         let took_us = clock::ticks_to_us(now.saturating_sub(self.ticks));
         self.ticks = now;
-        let failed = out.errors() != failed_before;
-        self.engine.stats.called(self.worker.0, id.0, took_us, failed);
-        if took_us >= slow_from_us(&self.settings) && !row.flags.has(row_flag::SKIP_SLOWLOG) {
-            super::monitor::slow(self.engine, session, self.unit.now_ms, took_us, argv);
-        }
-        let spike_ms = self.settings.latency_monitor_threshold as u64;
-        if spike_ms != 0 && took_us >= spike_ms.saturating_mul(1000) {
-            let event = if row.flags.has(row_flag::FAST) { "fast-command" } else { "command" };
-            self.engine.stats.spikes.add(event, clock::now_ms() / 1000, took_us / 1000);
-        }
+        // The errors of what EXEC ran are counted where they belong.
+        let failed = out.errors() != failed_before && !ran;
+        note(self.engine, &self.settings, self.worker, session, command, argv, took_us, failed);
         next
     }
 
@@ -608,15 +605,17 @@ impl<'e> Runner<'e> {
         }
     }
 
-    /// EXEC: the queue as one unit.
-    fn exec(&mut self, session: &mut Session, row: &Row, out: &mut Reply) {
+    /// EXEC: the queue as one unit. False if it was refused.
+    fn exec(&mut self, session: &mut Session, row: &Row, out: &mut Reply) -> bool {
         let engine = self.engine;
         let Some(multi) = session.multi.take() else {
-            return self.fail(&Error::text("ERR EXEC without MULTI"), out);
+            self.fail(&Error::text("ERR EXEC without MULTI"), out);
+            return false;
         };
         if multi.aborted {
             session.discard(engine);
-            return self.fail(&Error::ExecAbort, out);
+            self.fail(&Error::ExecAbort, out);
+            return false;
         }
         self.quiet(session);
         let mut effects = Effects::default();
@@ -628,7 +627,8 @@ impl<'e> Runner<'e> {
                 }
                 let gate = engine.gates.pass(self.worker);
                 if !self.still_admitted(session, row, row.flags.or(multi.flags), out) {
-                    return session.discard(engine);
+                    session.discard(engine);
+                    return false;
                 }
                 let mut data = Data::lock_many(&engine.ks, hashes.into_iter(), session.db, &mut self.unit);
                 if broken(session, &mut data) {
@@ -639,6 +639,7 @@ impl<'e> Runner<'e> {
                         let command = engine.table.get(q.id);
                         let Handler::Data(f) = command.handler else { continue };
                         let argv = q.argv.as_argv();
+                        show(engine, session, command.row, argv);
                         let started = clock::ticks();
                         let errors = out.errors();
                         let result = f(&mut data, &mut command.args(argv), out);
@@ -651,7 +652,8 @@ impl<'e> Runner<'e> {
                             }
                         }
                         let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
-                        engine.stats.called(self.worker.0, q.id.0, us, out.errors() != errors);
+                        let failed = out.errors() != errors;
+                        note(engine, &self.settings, self.worker, session, command, argv, us, failed);
                     }
                 }
                 if self.source == Source::Client
@@ -669,7 +671,8 @@ impl<'e> Runner<'e> {
             Footprint::Alone => {
                 let gates = engine.gates.take_all();
                 if !self.still_admitted(session, row, row.flags.or(multi.flags), out) {
-                    return session.discard(engine);
+                    session.discard(engine);
+                    return false;
                 }
                 let is_broken = {
                     let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
@@ -694,6 +697,7 @@ impl<'e> Runner<'e> {
         }
         session.discard(engine);
         self.settle();
+        true
     }
 
     fn exec_alone<'m>(
@@ -708,6 +712,7 @@ impl<'e> Runner<'e> {
         for q in &multi.queue {
             let argv = q.argv.as_argv();
             let command = self.engine.table.get(q.id);
+            show(self.engine, session, command.row, argv);
             let started = clock::ticks();
             let errors = out.errors();
             let effect = match command.handler {
@@ -727,7 +732,8 @@ impl<'e> Runner<'e> {
             effects.gone(&mut self.unit.gone);
             effects.push(session.db, argv, None, effect);
             let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
-            self.engine.stats.called(self.worker.0, q.id.0, us, out.errors() != errors);
+            let failed = out.errors() != errors;
+            note(self.engine, &self.settings, self.worker, session, command, argv, us, failed);
         }
     }
 
@@ -786,6 +792,39 @@ impl<'e> Runner<'e> {
             }
         }
         self.append_passed();
+    }
+}
+
+/// Shows a command to those who watch, if anybody does.
+#[inline]
+fn show(engine: &Engine, session: &Session, row: &Row, argv: Argv<'_>) {
+    if !engine.monitors.is_empty() && !row.flags.has(row_flag::SKIP_MONITOR) {
+        super::monitor::show(engine, session, argv);
+    }
+}
+
+/// Counts a command that ran, and keeps it in mind if it was slow.
+#[inline]
+#[allow(clippy::too_many_arguments)]
+fn note(
+    engine: &Engine,
+    settings: &Settings,
+    worker: WorkerId,
+    session: &Session,
+    command: &Command,
+    argv: Argv<'_>,
+    took_us: u64,
+    failed: bool,
+) {
+    let row = command.row;
+    engine.stats.called(worker.0, command.id.0, took_us, failed);
+    if took_us >= slow_from_us(settings) && !row.flags.has(row_flag::SKIP_SLOWLOG) {
+        super::monitor::slow(engine, session, clock::now_ms(), took_us, argv);
+    }
+    let spike_ms = settings.latency_monitor_threshold as u64;
+    if spike_ms != 0 && took_us >= spike_ms.saturating_mul(1000) {
+        let event = if row.flags.has(row_flag::FAST) { "fast-command" } else { "command" };
+        engine.stats.spikes.add(event, clock::now_ms() / 1000, took_us / 1000);
     }
 }
 

@@ -30,7 +30,7 @@ fn monitor(call: &mut Call<'_>) -> Result<Flow, Error> {
 
 /// Shows a command to those who watch.
 #[cold]
-pub fn show(engine: &Engine, session: &Session, _now_ms: i64, argv: Argv<'_>) {
+pub fn show(engine: &Engine, session: &Session, argv: Argv<'_>) {
     let now = clock::now_us();
     let handle = &session.handle;
     let who = if session.is_master_link {

@@ -348,7 +348,7 @@ fn skip_checksum(call: &mut Call<'_>) -> Result<(), Error> {
 
 fn packed_threshold(call: &mut Call<'_>) -> Result<(), Error> {
     let size = parse_memory(word(call));
-    if !size.is_some_and(|n| n < 1 << 32) {
+    if size.is_none_or(|n| n >= 1 << 32) {
         return Err(Error::text("ERR argument must be a memory value bigger than 1 and smaller than 4gb"));
     }
     call.out.ok();
@@ -403,7 +403,7 @@ fn protocol(call: &mut Call<'_>) -> Result<(), Error> {
     match call.argv.word(2).to_ascii_lowercase().as_slice() {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.int(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double_text(b"3.141"),
         b"bignum" => out.big_number(b"1234567999999999999999999999999999999"),
         b"null" => out.null(),
         b"array" => {

@@ -35,6 +35,8 @@ struct WorkerStats {
     misses: AtomicU64,
     net_in: AtomicU64,
     net_out: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
 }
 
 /// The sum over all workers of one command's counters.
@@ -63,8 +65,6 @@ pub struct Counters {
     pub repl_out: AtomicU64,
     pub errors: AtomicU64,
     pub unexpected_error_replies: AtomicU64,
-    pub reads_processed: AtomicU64,
-    pub writes_processed: AtomicU64,
     pub dump_payload_sanitizations: AtomicU64,
     pub output_limit_disconnections: AtomicU64,
     pub query_limit_disconnections: AtomicU64,
@@ -142,6 +142,8 @@ impl Stats {
                 misses: AtomicU64::new(0),
                 net_in: AtomicU64::new(0),
                 net_out: AtomicU64::new(0),
+                reads: AtomicU64::new(0),
+                writes: AtomicU64::new(0),
             })
         };
         Self {
@@ -189,6 +191,8 @@ impl Stats {
         let w = &self.workers[worker];
         bump(&w.net_in, read_bytes as u64);
         bump(&w.net_out, written_bytes as u64);
+        bump(&w.reads, u64::from(read_bytes != 0));
+        bump(&w.writes, u64::from(written_bytes != 0));
     }
 
     pub fn error(&self, e: &Error) {
@@ -247,6 +251,15 @@ impl Stats {
         self.workers.iter().map(|w| w.net_in.load(Relaxed)).sum()
     }
 
+    /// How often sockets were read, and written.
+    pub fn reads(&self) -> u64 {
+        self.workers.iter().map(|w| w.reads.load(Relaxed)).sum()
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.workers.iter().map(|w| w.writes.load(Relaxed)).sum()
+    }
+
     pub fn net_out(&self) -> u64 {
         self.workers.iter().map(|w| w.net_out.load(Relaxed)).sum()
     }
@@ -284,7 +297,7 @@ impl Stats {
                 }
                 c.latency.reset();
             }
-            for n in [&w.hits, &w.misses, &w.net_in, &w.net_out] {
+            for n in [&w.hits, &w.misses, &w.net_in, &w.net_out, &w.reads, &w.writes] {
                 n.store(0, Relaxed);
             }
         }
@@ -304,8 +317,6 @@ impl Stats {
             &c.repl_out,
             &c.errors,
             &c.unexpected_error_replies,
-            &c.reads_processed,
-            &c.writes_processed,
             &c.dump_payload_sanitizations,
             &c.output_limit_disconnections,
             &c.query_limit_disconnections,

@@ -61,8 +61,8 @@ pub fn stats(engine: &Arc<Engine>, page: &mut Page) {
     page.put("unexpected_error_replies", c.unexpected_error_replies.load(Relaxed));
     page.put("total_error_replies", c.errors.load(Relaxed));
     page.put("dump_payload_sanitizations", c.dump_payload_sanitizations.load(Relaxed));
-    page.put("total_reads_processed", c.reads_processed.load(Relaxed));
-    page.put("total_writes_processed", c.writes_processed.load(Relaxed));
+    page.put("total_reads_processed", stats.reads());
+    page.put("total_writes_processed", stats.writes());
     for field in
         ["io_threaded_reads_processed", "io_threaded_writes_processed", "reply_buffer_shrinks", "reply_buffer_expands"]
     {
