@@ -167,6 +167,8 @@ impl Keyspace {
                 garbage.extend(shard.take_db(n, self.bits).map(Garbage::Dict));
                 let db = &mut shard.dbs[n];
                 (db.dict, db.expiring, db.in_snapshot) = (new.dict, new.expiring, false);
+                // An empty database leaves its cursor behind, which must not lead the walker through the new data.
+                db.snapshot_cursor = None;
             }
         }
         garbage

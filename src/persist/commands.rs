@@ -59,7 +59,7 @@ const IN_PROGRESS: Error = Error::text("ERR Background save already in progress"
 
 fn save(call: &mut Call<'_>) -> Result<Flow, Error> {
     let saver: Arc<Saver> = call.engine.part();
-    if saver.in_progress() {
+    if saver.must_wait(call.engine) {
         return Err(IN_PROGRESS);
     }
     step_aside(|| saver.save(call.engine)).map_err(|_| Error::text("ERR"))?;
@@ -68,14 +68,20 @@ fn save(call: &mut Call<'_>) -> Result<Flow, Error> {
 }
 
 fn bgsave(call: &mut Call<'_>) -> Result<Flow, Error> {
-    let schedule = match call.argv.get(1) {
-        None => false,
-        Some(word) if call.argv.len() == 2 && word.eq_ignore_ascii_case(b"schedule") => true,
-        Some(_) => return Err(Error::Syntax),
+    // SCHEDULE waits for rewrites of the append-only file, never for another save.
+    let known = match call.argv.get(1) {
+        None => true,
+        Some(word) => call.argv.len() == 2 && word.eq_ignore_ascii_case(b"schedule"),
     };
+    if !known {
+        return Err(Error::Syntax);
+    }
     let saver: Arc<Saver> = call.engine.part();
+    if saver.must_wait(call.engine) {
+        return Err(IN_PROGRESS);
+    }
     // Inside EXEC the gates are held, which the cut needs: the cron begins it in a moment.
-    if call.in_exec || (saver.in_progress() && schedule) {
+    if call.in_exec {
         saver.schedule();
         call.out.simple("Background saving scheduled");
         return Ok(Flow::Done);

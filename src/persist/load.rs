@@ -7,6 +7,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tracing::info;
 
@@ -34,7 +35,7 @@ pub enum LoadError {
     Rdb(#[from] RdbError),
     #[error("the data set names database {0}, which this server does not have")]
     Database(u32),
-    #[error("key '{key}' in database {db} is a {kind}: this server does not know that type")]
+    #[error("key '{key}' in database {db} is of type {kind}: this server does not know that type")]
     Type { key: String, db: usize, kind: String },
     #[error("key '{0}' is there twice")]
     Twice(String),
@@ -57,26 +58,32 @@ pub fn verify(source: impl Read) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Keeps everything, as a replica does with what its master sends.
-pub fn load(ks: &Keyspace, source: impl Read) -> Result<Loaded, LoadError> {
-    load_with(ks, source, Expired::Keep, |_| {})
+/// Says how far a load is, and how long it should rest after each key (`key-load-delay`, a test's wish).
+pub fn note_progress(engine: &Engine, bytes: u64) -> i64 {
+    engine.state.loading_loaded_bytes.store(bytes, Relaxed);
+    engine.config.now().key_load_delay
 }
 
-/// Loads into an empty keyspace. `progress` is told how many bytes were read, now and then.
+/// Loads into an empty keyspace. `progress` is told how many bytes were read, now and then, and says how many
+/// microseconds to rest after each key, or, negative, after how many keys to rest one.
 pub fn load_with(
     ks: &Keyspace,
     source: impl Read,
     expired: Expired,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(u64) -> i64,
 ) -> Result<Loaded, LoadError> {
     let mut reader =
         Reader::begin(source, ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), keep_other: true })?;
     let mut unit = Unit { now_ms: clock::now_ms(), ..Unit::default() };
     let (mut db, mut loaded, mut events) = (0, Loaded::default(), 0u64);
+    let mut rest_us = progress(0);
     loop {
         events += 1;
-        if events.is_multiple_of(1024) {
-            progress(reader.bytes_read());
+        if rest_us != 0 || events.is_multiple_of(1024) {
+            if rest_us > 0 || rest_us < 0 && events.is_multiple_of(rest_us.unsigned_abs()) {
+                std::thread::sleep(Duration::from_micros(rest_us.max(1) as u64));
+            }
+            rest_us = progress(reader.bytes_read());
         }
         match reader.next_event()? {
             Event::SelectDb(n) if (n as usize) < ks.databases() => db = n as usize,
@@ -145,7 +152,7 @@ pub fn load_file(engine: &Arc<Engine>, path: &Path, expired: Expired) -> Result<
     state.loading_loaded_bytes.store(0, Relaxed);
     state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
     let started_us = clock::mono_us();
-    let progress = |bytes| state.loading_loaded_bytes.store(bytes, Relaxed);
+    let progress = |bytes| note_progress(engine, bytes);
     let result = load_with(&engine.ks, BufReader::with_capacity(1 << 20, file), expired, progress);
     match result {
         Ok(loaded) => {
@@ -173,4 +180,65 @@ pub fn empty(engine: &Engine) {
     }
     drop(data);
     engine.free_later(unit.garbage.drain(..));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rdb::{Sink, Usage, ValueRef, WriteOptions, put_header, put_key, put_select_db};
+    use std::io::Write;
+
+    fn options() -> WriteOptions {
+        WriteOptions::default()
+    }
+
+    fn key(bytes: &mut Vec<u8>, key: &str, expire_ms: Option<i64>) {
+        put_key(bytes, key.as_bytes(), ValueRef::Str(b"v"), expire_ms, Usage::Unsaid, &options());
+    }
+
+    fn file(body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_header(&mut bytes, options().version);
+        body(&mut bytes);
+        let mut sink = Sink::new(Vec::new(), true);
+        sink.write_all(&bytes).unwrap();
+        sink.finish().unwrap()
+    }
+
+    fn try_load(file: &[u8], expired: Expired) -> (Keyspace, Result<Loaded, LoadError>) {
+        let ks = Keyspace::new(4, 2);
+        let loaded = load_with(&ks, file, expired, |_| 0);
+        (ks, loaded)
+    }
+
+    #[test]
+    fn only_a_master_leaves_out_what_is_over() {
+        let file = file(|bytes| {
+            key(bytes, "over", Some(1));
+            key(bytes, "later", Some(i64::MAX / 2));
+            key(bytes, "always", None);
+        });
+        let (ks, loaded) = try_load(&file, Expired::Drop);
+        let loaded = loaded.unwrap();
+        assert_eq!((loaded.keys, loaded.expired, ks.count(0)), (2, 1, (2, 1)));
+        let (ks, loaded) = try_load(&file, Expired::Keep);
+        assert_eq!((loaded.unwrap().keys, ks.count(0)), (3, (3, 2)));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_by_name() {
+        let refused = |body: fn(&mut Vec<u8>)| try_load(&file(body), Expired::Drop).1.unwrap_err().to_string();
+        let list = refused(|bytes| bytes.extend_from_slice(b"\x01\x03abc\x01\x01x"));
+        assert_eq!(list, "key 'abc' in database 0 is of type list-linked: this server does not know that type");
+        let twice = refused(|bytes| {
+            key(bytes, "k", None);
+            key(bytes, "k", None);
+        });
+        assert_eq!(twice, "key 'k' is there twice");
+        let far = refused(|bytes| {
+            put_select_db(bytes, 2);
+            key(bytes, "k", None);
+        });
+        assert_eq!(far, "the data set names database 2, which this server does not have");
+    }
 }

@@ -5,20 +5,24 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{error, info};
 
 use super::load::Loaded;
-use super::walk::{Cut, walk};
+use super::walk::{Cut, walk_in_turn};
 use crate::base::clock;
 use crate::config::Settings;
 use crate::exec::engine::Engine;
+use crate::exec::gate::step_aside;
 
 /// A failed save is not tried again for so long.
 const RETRY_S: i64 = 5;
+
+/// The right to take the one snapshot there is at a time.
+type Turn<'a> = MutexGuard<'a, ()>;
 
 /// Tells where in the replication stream a cut is made; called with every gate held.
 pub type CutAt = Box<dyn Fn(&Engine) -> Option<Cut> + Send + Sync>;
@@ -28,7 +32,7 @@ pub struct Saver {
     cut_at: CutAt,
     /// Since when a BGSAVE runs, unix s.
     running: Mutex<Option<i64>>,
-    /// BGSAVE SCHEDULE came while one was running.
+    /// A BGSAVE came inside a transaction.
     scheduled: std::sync::atomic::AtomicBool,
     pub last_took_s: AtomicI64,
     last_try_s: AtomicI64,
@@ -64,6 +68,11 @@ impl Saver {
         self.running.lock().is_some()
     }
 
+    /// Whether a snapshot of any kind is being taken: to the file, or to replicas.
+    pub fn must_wait(&self, engine: &Engine) -> bool {
+        self.in_progress() || engine.snapshot_turn.is_locked()
+    }
+
     /// Seconds the running BGSAVE has taken, -1 if none runs.
     pub fn current_took_s(&self) -> i64 {
         self.running.lock().map_or(-1, |since| clock::now_ms() / 1000 - since)
@@ -71,13 +80,19 @@ impl Saver {
 
     /// Saves now, on this thread.
     pub fn save(&self, engine: &Arc<Engine>) -> io::Result<()> {
+        self.save_in_turn(engine, &engine.snapshot_turn.lock(), || {})
+    }
+
+    /// `at_cut` is called at the instant whose data is saved, with every gate held.
+    fn save_in_turn(&self, engine: &Arc<Engine>, turn: &Turn<'_>, at_cut: impl FnOnce()) -> io::Result<()> {
         let dirty = AtomicU64::new(0);
         let cut = || {
             dirty.store(engine.state.dirty.load(Relaxed), Relaxed);
+            at_cut();
             (self.cut_at)(engine)
         };
         let path = rdb_path(&engine.settings());
-        let result = write_file(engine, &path, cut);
+        let result = write_file(engine, turn, &path, cut);
         let state = &engine.state;
         match &result {
             Ok(()) => {
@@ -92,7 +107,7 @@ impl Saver {
         result
     }
 
-    /// Begins a save on a thread of its own.
+    /// Begins a save on a thread of its own. When this returns, what is saved is settled: later changes are not in it.
     pub fn save_in_background(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<(), InProgress> {
         let started_s = clock::now_ms() / 1000;
         {
@@ -102,11 +117,20 @@ impl Saver {
             }
             *running = Some(started_s);
         }
-        self.last_try_s.store(started_s, Relaxed);
-        info!("Background saving started");
         let (me, engine) = (self.clone(), engine.clone());
+        let (cut, settled) = mpsc::channel();
         let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
-            let ok = me.save(&engine).is_ok();
+            // A sync may take as long as a replica's network: whoever asked for a save is not to wait for that.
+            let Some(turn) = engine.snapshot_turn.try_lock() else {
+                *me.running.lock() = None;
+                let _ = cut.send(Err(InProgress));
+                return;
+            };
+            me.last_try_s.store(started_s, Relaxed);
+            info!("Background saving started");
+            // A save that fails before the cut drops the sender, which tells as well.
+            let ok = me.save_in_turn(&engine, &turn, move || _ = cut.send(Ok(()))).is_ok();
+            drop(turn);
             if ok {
                 info!("Background saving terminated with success");
             } else {
@@ -121,21 +145,23 @@ impl Saver {
             error!("Can't save in background: {e}");
             *self.running.lock() = None;
         }
-        Ok(())
+        step_aside(|| settled.recv()).unwrap_or(Ok(()))
     }
 
-    /// BGSAVE SCHEDULE: after the one that runs.
+    /// A save as soon as the cron comes by.
     pub fn schedule(&self) {
         self.scheduled.store(true, Relaxed);
     }
 
     /// Save points and scheduled saves; called by the cron.
     pub fn cron(self: &Arc<Self>, engine: &Arc<Engine>, now_ms: i64) {
-        if self.in_progress() || engine.state.is_loading() {
+        if self.must_wait(engine) || engine.state.is_loading() {
             return;
         }
         if self.scheduled.swap(false, Relaxed) {
-            let _ = self.save_in_background(engine);
+            if self.save_in_background(engine).is_err() {
+                self.schedule();
+            }
             return;
         }
         let now_s = now_ms / 1000;
@@ -161,11 +187,16 @@ pub fn rdb_path(settings: &Settings) -> PathBuf {
 
 /// Writes a snapshot beside the file, flushes it to disk, and puts it in the file's place: at any instant there is one
 /// whole file.
-pub fn write_file(engine: &Arc<Engine>, path: &Path, at_cut: impl FnOnce() -> Option<Cut>) -> io::Result<()> {
+fn write_file(
+    engine: &Arc<Engine>,
+    turn: &Turn<'_>,
+    path: &Path,
+    at_cut: impl FnOnce() -> Option<Cut>,
+) -> io::Result<()> {
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unique = crate::base::rand::below(u64::from(u32::MAX));
     let temp = dir.join(format!("temp-{}-{unique}.rdb", std::process::id()));
-    let written = write_temp(engine, &temp, at_cut).and_then(|()| fs::rename(&temp, path));
+    let written = write_temp(engine, turn, &temp, at_cut).and_then(|()| fs::rename(&temp, path));
     if written.is_err() {
         let _ = fs::remove_file(&temp);
         return written;
@@ -173,8 +204,13 @@ pub fn write_file(engine: &Arc<Engine>, path: &Path, at_cut: impl FnOnce() -> Op
     File::open(dir)?.sync_all()
 }
 
-fn write_temp(engine: &Arc<Engine>, temp: &Path, at_cut: impl FnOnce() -> Option<Cut>) -> io::Result<()> {
+fn write_temp(
+    engine: &Arc<Engine>,
+    turn: &Turn<'_>,
+    temp: &Path,
+    at_cut: impl FnOnce() -> Option<Cut>,
+) -> io::Result<()> {
     let mut file = File::create(temp)?;
-    walk(engine, true, at_cut, |piece| file.write_all(&piece))?;
+    walk_in_turn(engine, turn, true, at_cut, |piece| file.write_all(&piece))?;
     file.sync_all()
 }

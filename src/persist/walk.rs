@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::{clock, version};
 use crate::exec::Engine;
@@ -84,7 +84,17 @@ pub fn walk(
     at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let _turn = engine.snapshot_turn.lock();
+    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, at_cut, put)
+}
+
+/// [`walk`] for those who have waited for their turn, or would not wait.
+pub fn walk_in_turn(
+    engine: &Arc<Engine>,
+    _turn: &MutexGuard<'_, ()>,
+    with_data: bool,
+    at_cut: impl FnOnce() -> Option<Cut>,
+    put: impl FnMut(Bytes) -> io::Result<()>,
+) -> io::Result<u64> {
     let settings = engine.settings();
     let version = u32::try_from(settings.rdb_version).ok().and_then(Version::new);
     let version = version.unwrap_or(WriteOptions::default().version);
@@ -132,8 +142,13 @@ fn pour(
         },
     );
     sink.write_all(&head)?;
+    // The last save, made by the shutdown itself, comes through; whatever else is under way makes room for it.
+    let last = engine.state.shutting_down.load(Relaxed);
     for shard in 0..engine.ks.shards() {
         loop {
+            if !last && engine.state.shutting_down.load(Relaxed) {
+                return Err(io::Error::other("the server is shutting down"));
+            }
             let more = engine.ks.snapshot_step(ShardId(shard), STEP_ENTRIES);
             let bytes = std::mem::take(&mut saved.buffer.lock().bytes);
             engine.state.snapshot_behind.store(false, Relaxed);
@@ -158,7 +173,10 @@ fn delay(engine: &Engine, saved: &Saved) {
     let micros = engine.config.now().rdb_key_save_delay;
     if micros > 0 {
         let until_us = clock::mono_us() + micros.saturating_mul(keys as i64);
-        while clock::mono_us() < until_us && engine.config.now().rdb_key_save_delay > 0 {
+        while clock::mono_us() < until_us
+            && engine.config.now().rdb_key_save_delay > 0
+            && !engine.state.shutting_down.load(Relaxed)
+        {
             std::thread::sleep(Duration::from_millis(1).min(Duration::from_micros(micros as u64)));
         }
     }

@@ -257,8 +257,9 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         let file = std::fs::File::open(rdb_path(&engine.settings())).map_err(|e| failed(&e))?;
         let (second, replica) = (load::second(engine), engine.state.is_replica());
         let expired = if replica { Expired::Keep } else { Expired::Drop };
+        let progress = |bytes| load::note_progress(engine, bytes);
         let loaded =
-            load::load_with(&second, std::io::BufReader::new(file), expired, |_| {}).map_err(|e| failed(&e))?;
+            load::load_with(&second, std::io::BufReader::new(file), expired, progress).map_err(|e| failed(&e))?;
         engine.part::<Saver>().note_loaded(&loaded);
         let gates = engine.gates.take_all();
         if flush {
