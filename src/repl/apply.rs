@@ -15,7 +15,6 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::MissedTickBehavior;
 
-use super::follower::Follower;
 use super::handshake::Event;
 use super::link::{Connection, reason};
 use super::note::printable;
@@ -245,12 +244,5 @@ fn complain(engine: &Engine, argv: Argv<'_>, error: &[u8]) {
             log::warning!("This replica panicked sending an error to its master, as propagation-error-behavior asks.");
             std::process::abort();
         }
-    }
-}
-
-impl Follower {
-    /// The replica that was to take over answered PSYNC FAILOVER.
-    pub(super) fn failover_answered(self: &Arc<Self>, accepted: bool) {
-        super::handover::answered(self, accepted);
     }
 }

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
+use super::handover;
 use super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
 use super::id::Resume;
 use super::link;
@@ -218,9 +219,12 @@ impl Follower {
                 Action::State(state) => {
                     self.engine.state.link_up.store(state == LinkState::Connected, Relaxed);
                 }
-                other @ (Action::BeginFullSync { .. } | Action::Continue { .. } | Action::FailoverAnswered { .. }) => {
-                    left.push(other);
+                Action::FailoverAnswered { accepted } => {
+                    // It may change the role, for which the gates come before the lock that is held here.
+                    let me = self.clone();
+                    self.runtime.spawn_blocking(move || handover::answered(&me, accepted));
                 }
+                other @ (Action::BeginFullSync { .. } | Action::Continue { .. }) => left.push(other),
             }
         }
         left

@@ -122,8 +122,8 @@ impl Connection {
                 match action {
                     Action::BeginFullSync { from } => agreed = Some(Agreed::FullSync(from)),
                     Action::Continue { new_replid } => agreed = Some(Agreed::Continue(new_replid)),
-                    Action::FailoverAnswered { accepted } => self.follower.failover_answered(accepted),
                     Action::Log(_)
+                    | Action::FailoverAnswered { .. }
                     | Action::Connect { .. }
                     | Action::Send(_)
                     | Action::Close
