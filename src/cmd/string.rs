@@ -3,6 +3,7 @@
 //! Knows nothing of how a string is kept but what `keyspace::ValueRef` shows.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::{DataCommand, Effect, command, next_value};
 use crate::base::{Error, number};
@@ -439,6 +440,7 @@ fn set_with_options(
     own: Option<&Bytes>,
 ) -> Result<Effect, Error> {
     let (mut condition, mut keep, mut time, mut get) = (Condition::Always, false, None, false);
+    let mut get_words: SmallVec<[usize; 2]> = SmallVec::new();
     while !a.is_at_end() {
         let unconditional = matches!(condition, Condition::Always);
         let no_expiry = !keep && time.is_none();
@@ -452,6 +454,7 @@ fn set_with_options(
             condition = Condition::NotEqual(a.next()?);
         } else if a.flag("GET") {
             get = true;
+            get_words.push(a.position() - 1);
         } else if no_expiry && a.flag("KEEPTTL") {
             keep = true;
         } else if no_expiry && let Some(option) = time_option(a) {
@@ -497,7 +500,14 @@ fn set_with_options(
     if !get {
         out.ok();
     }
-    let Expiry::At(at) = expiry else { return Ok(Effect::Verbatim) };
+    let Expiry::At(at) = expiry else {
+        if get_words.is_empty() {
+            return Ok(Effect::Verbatim);
+        }
+        // Replicas are not asked for the old value.
+        let words = a.argv().iter().enumerate().filter(|(i, _)| !get_words.contains(i));
+        return Ok(Effect::rewrite(words.map(|(_, word)| word)));
+    };
     let number = db.db;
     db.unit.event(EventClass::GENERIC, "expire", number, key.bytes);
     Ok(set_at(key.bytes, value, own, at))
