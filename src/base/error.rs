@@ -64,6 +64,9 @@ pub enum Error {
     OutOfMemory,
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecAbort,
+    /// With the error that the server's state gave EXEC.
+    #[error("EXECABORT Transaction discarded because of: {0}")]
+    ExecRefused(String),
     #[error("BUSYKEY Target key name already exists.")]
     BusyKey,
     #[error("ERR DUMP payload version or checksum are wrong")]

@@ -197,14 +197,23 @@ impl<'e> Runner<'e> {
             }
             Ok(Admitted::Paused { writes }) => return Next::Paused { writes },
             Err(e) => {
-                if let Some(multi) = &mut session.multi {
-                    // EXEC itself refused: the transaction is over.
-                    multi.aborted = true;
-                }
                 if let Some(command) = prepared.found {
                     self.engine.stats.rejected(self.worker.0, command.id.0);
                 }
-                self.fail(&e, out);
+                let refused_exec = prepared.found.is_some_and(|c| matches!(c.handler, Handler::Exec));
+                match &mut session.multi {
+                    // EXEC itself refused: the transaction is over, and the reply says why.
+                    Some(_) if refused_exec => {
+                        session.discard(self.engine);
+                        self.fail(&Error::ExecRefused(e.to_string()), out);
+                    }
+                    multi => {
+                        if let Some(multi) = multi {
+                            multi.aborted = true;
+                        }
+                        self.fail(&e, out);
+                    }
+                }
                 Next::More
             }
         };
@@ -626,7 +635,7 @@ impl<'e> Runner<'e> {
                     hashes.extend(w.keys.iter().map(|(_, key, _)| Key::new(key).hash));
                 }
                 let gate = engine.gates.pass(self.worker);
-                if !self.still_admitted(session, row, row.flags.or(multi.flags), out) {
+                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
                     session.discard(engine);
                     return false;
                 }
@@ -670,7 +679,7 @@ impl<'e> Runner<'e> {
             }
             Footprint::Alone => {
                 let gates = engine.gates.take_all();
-                if !self.still_admitted(session, row, row.flags.or(multi.flags), out) {
+                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
                     session.discard(engine);
                     return false;
                 }
@@ -831,7 +840,7 @@ fn note(
 /// What a command's flags ask for; EXEC's are those of its queue as well.
 fn flags_of(session: &Session, command: &Command) -> Flags {
     match (command.handler, &session.multi) {
-        (Handler::Exec, Some(multi)) => command.row.flags.or(multi.flags),
+        (Handler::Exec, Some(multi)) => multi.flags_of_exec(command.row.flags),
         (Handler::Data(_) | Handler::Session(_) | Handler::Container | Handler::Exec, _) => command.row.flags,
     }
 }

@@ -24,7 +24,12 @@ pub struct Multi {
     pub bytes: usize,
     /// Whether one of the queued commands may write, or may need a database of a replica in step.
     pub flags: Flags,
+    /// Permissions that one of the queued commands lacks: then EXEC lacks them as well.
+    lacks: Flags,
 }
+
+/// Flags by which a command is let in where others are not.
+const PERMISSIONS: Flags = flag::STALE.or(flag::LOADING);
 
 /// What an EXEC must hold.
 pub enum Footprint {
@@ -38,7 +43,13 @@ impl Multi {
     pub fn push(&mut self, queued: Queued, flags: Flags) {
         self.bytes += queued.argv.memory_bytes();
         self.flags = self.flags.or(flags);
+        self.lacks = self.lacks.or(PERMISSIONS.without(flags));
         self.queue.push(queued);
+    }
+
+    /// What EXEC, with these flags of its own, asks for with this queue.
+    pub fn flags_of_exec(&self, own: Flags) -> Flags {
+        own.or(self.flags).without(self.lacks)
     }
 
     /// What the queue's commands touch together.
