@@ -9,6 +9,7 @@ mod config;
 mod differential;
 mod harness;
 mod master;
+mod persist;
 mod random;
 mod replica;
 mod replication;
