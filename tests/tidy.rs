@@ -29,6 +29,7 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
 const UNSAFE_FILES: &[&str] = &[
     "src/base/clock.rs",
     "src/base/log.rs",
+    "src/base/slab.rs",
     "src/ds/dict/directory.rs",
     "src/ds/dict/grow.rs",
     "src/ds/dict/segment.rs",

@@ -1,4 +1,4 @@
-//! Floor 0: clock, hash, number text, glob, checksums, LZF, randomness, error texts and the log.
+//! Floor 0: clock, hash, number text, glob, checksums, LZF, randomness, small memory, error texts and the log.
 //! Knows nothing of Redis' data or of any socket.
 
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod lzf;
 pub mod number;
 pub mod rand;
 mod shortest;
+pub mod slab;
 pub mod version;
 
 pub use error::Error;

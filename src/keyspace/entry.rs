@@ -10,12 +10,12 @@
 //! `payload` is the string itself (`vlen` bytes), an `i64`, or the pointer of a boxed [`Object`]. Numbers are in
 //! native order and unaligned. Knows nothing of commands, databases or the clock.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 use bytes::Bytes;
 
 use super::value::{Object, ValueRef};
+use crate::base::slab;
 use crate::ds::dict::{Keyed, Thin, ThinOwned};
 
 const HEADER: usize = 8;
@@ -100,11 +100,9 @@ impl Entry {
         let vlen = if kind == KIND_INLINE { payload_len as u16 } else { 0 };
         let key_at = key_offset(flags);
         let size = key_at + key.len() + payload_len;
-        // SAFETY: the size is at least HEADER and its layout is valid; every write below stays inside `size`, as
-        // `key_at`, the key and the payload add up to it.
+        let p: NonNull<u8> = slab::alloc(size);
+        // SAFETY: every write below stays inside `size`, as `key_at`, the key and the payload add up to it.
         unsafe {
-            let layout = Layout::from_size_align_unchecked(size, 8);
-            let Some(p) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             let b = p.as_ptr();
             b.write(kind);
             b.add(1).write(flags);
@@ -378,16 +376,15 @@ impl Entry {
         }
     }
 
-    fn layout(&self) -> Layout {
+    /// The size of the allocation, as `build` asked for it.
+    fn size(&self) -> usize {
         let payload = if self.byte(0) == KIND_INLINE { self.inline_len() } else { 8 };
-        let size = key_offset(self.flags()) + self.key_len() + payload;
-        // SAFETY: the same size and alignment as in `build`, where they were valid.
-        unsafe { Layout::from_size_align_unchecked(size, 8) }
+        key_offset(self.flags()) + self.key_len() + payload
     }
 
     /// Bytes allocated for this entry, its value included.
     pub fn memory_bytes(&self) -> usize {
-        self.layout().size()
+        self.size()
             + match self.value() {
                 ValueRef::Int(_) | ValueRef::Str(_) => 0,
                 ValueRef::Large(b) => size_of::<Object>() + b.len(),
@@ -403,13 +400,13 @@ impl Keyed for Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let layout = self.layout();
-        // SAFETY: the entry owns its box and its allocation, whose layout this is; both are given up once.
+        let size = self.size();
+        // SAFETY: the entry owns its box and its allocation, whose size this is; both are given up once.
         unsafe {
             if self.byte(0) == KIND_OBJECT {
                 drop(Box::from_raw(self.object_ptr()));
             }
-            dealloc(self.0.as_ptr(), layout);
+            slab::free(NonNull::new_unchecked(self.0.as_ptr()), size);
         }
     }
 }

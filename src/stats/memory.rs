@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 use crossbeam_utils::CachePadded;
 use mimalloc::MiMalloc;
 
+use crate::base::slab;
+
 /// Counter cells; a thread keeps to one, so that counting touches no line another thread writes.
 const CELLS: usize = 64;
 
@@ -77,9 +79,9 @@ pub fn startup() -> usize {
     STARTUP.load(Relaxed)
 }
 
-/// Bytes in use now, as INFO's `used_memory`.
+/// Bytes in use now, as INFO's `used_memory`. The slab's pages do not come from the global allocator.
 pub fn used() -> usize {
-    USED.iter().map(|c| c.load(Relaxed)).sum::<isize>().max(0) as usize
+    USED.iter().map(|c| c.load(Relaxed)).sum::<isize>().max(0) as usize + slab::used_bytes()
 }
 
 /// Resident bytes of the process; 0 if the system does not tell.
