@@ -632,7 +632,7 @@ impl<'e> Runner<'e> {
             Footprint::Keys(mut hashes) => {
                 // A watched key's shard is locked too, so that the look at the flag is part of the unit.
                 if let Some(w) = &session.watches {
-                    hashes.extend(w.keys.iter().map(|(_, key, _)| Key::new(key).hash));
+                    hashes.extend(w.keys.iter().map(|(_, key)| Key::new(key).hash));
                 }
                 let gate = engine.gates.pass(self.worker);
                 if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
@@ -858,9 +858,9 @@ fn broken(session: &Session, data: &mut Data<'_>) -> bool {
         return true;
     }
     let db = data.db;
-    let expired = w.keys.iter().any(|(key_db, key, was_expired)| {
+    let expired = w.keys.iter().any(|(key_db, key)| {
         data.db = *key_db;
-        !was_expired && data.is_expired(Key::new(key))
+        data.went_stale(Key::new(key), &w.flag)
     });
     data.db = db;
     expired

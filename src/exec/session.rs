@@ -47,8 +47,8 @@ impl Subscriptions {
 /// Keys being watched, and whether one of them changed.
 pub struct Watches {
     pub flag: WatchFlag,
-    /// (database, key, whether it was already expired when watched).
-    pub keys: Vec<(usize, Box<[u8]>, bool)>,
+    /// Database and key.
+    pub keys: Vec<(usize, Box<[u8]>)>,
 }
 
 pub struct Session {
@@ -112,7 +112,7 @@ impl Session {
     /// UNWATCH, EXEC, DISCARD, a disconnect.
     pub fn unwatch(&mut self, engine: &Engine) {
         let Some(watches) = self.watches.take() else { return };
-        for (db, key, _) in &watches.keys {
+        for (db, key) in &watches.keys {
             let hash = Key::new(key).hash;
             engine.ks.lock(engine.ks.shard_of(hash)).unwatch(*db, key, &watches.flag);
         }

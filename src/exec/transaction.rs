@@ -108,15 +108,14 @@ fn watch(call: &mut Call<'_>) -> Result<Flow, Error> {
         let key = Key::new(word);
         let flag = call.session.watch_flag();
         let known = call.session.watches.as_ref();
-        if known.is_some_and(|w| w.keys.iter().any(|(d, k, _)| *d == db && k[..] == *word)) {
+        if known.is_some_and(|w| w.keys.iter().any(|(d, k)| *d == db && k[..] == *word)) {
             continue;
         }
         let mut data = Data::lock_one(&call.engine.ks, key.hash, db, &mut unit);
-        let expired = data.is_expired(key);
         data.watch(key, &flag);
         drop(data);
         if let Some(w) = &mut call.session.watches {
-            w.keys.push((db, word.into(), expired));
+            w.keys.push((db, word.into()));
             call.session.handle.watching.store(w.keys.len(), Relaxed);
         }
     }

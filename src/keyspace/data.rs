@@ -385,9 +385,14 @@ impl<'a> Data<'a> {
     // ---- watching ----
 
     pub fn watch(&mut self, key: Key<'_>, flag: &WatchFlag) {
-        let db = self.db;
-        self.expired(key);
-        self.shard(key.hash).watch(db, key.bytes, flag);
+        let (db, stale) = (self.db, self.is_expired(key));
+        self.shard(key.hash).watch(db, key.bytes, flag, stale);
+    }
+
+    /// Whether a watched key's time ran out since it was watched.
+    pub fn went_stale(&mut self, key: Key<'_>, flag: &WatchFlag) -> bool {
+        let (db, now_ms) = (self.db, self.unit.now_ms);
+        self.shard(key.hash).went_stale(db, key.bytes, flag, now_ms)
     }
 
     // ---- whole databases: only for units that run alone ----
@@ -417,8 +422,7 @@ impl<'a> Data<'a> {
         let (db, bits, mut n) = (self.db, self.ks.shard_bits(), 0);
         self.each_shard(|shard, unit| {
             n += shard.dbs[db].dict.len();
-            let dict = &shard.dbs[db].dict;
-            shard.signal_db(db, |key| dict.get(crate::base::hash::hash(key), key).is_some());
+            shard.signal_replaced(db, None, unit.now_ms);
             unit.garbage.extend(shard.take_db(db, bits).map(Garbage::Dict));
         });
         self.unit.dirty += n as u64;
@@ -430,11 +434,9 @@ impl<'a> Data<'a> {
         if a == b {
             return;
         }
-        self.each_shard(|shard, _| {
-            for db in [a, b] {
-                let has = |db: usize, key: &[u8]| shard.dbs[db].dict.get(crate::base::hash::hash(key), key).is_some();
-                shard.signal_db(db, |key| has(a, key) || has(b, key));
-            }
+        self.each_shard(|shard, unit| {
+            shard.signal_replaced(a, Some(b), unit.now_ms);
+            shard.signal_replaced(b, Some(a), unit.now_ms);
             shard.dbs.swap(a, b);
         });
         self.unit.dirty += 1;

@@ -62,9 +62,15 @@ pub struct Db {
 /// Set to true when a watched key changes; the session looks at EXEC.
 pub type WatchFlag = Arc<AtomicBool>;
 
+struct Watcher {
+    flag: WatchFlag,
+    /// The key's time was over when it was watched: that it goes is no change then.
+    stale: bool,
+}
+
 #[derive(Default)]
 pub(super) struct Watched {
-    keys: HashMap<(u32, Box<[u8]>), SmallVec<[WatchFlag; 2]>>,
+    keys: HashMap<(u32, Box<[u8]>), SmallVec<[Watcher; 2]>>,
 }
 
 pub struct Shard {
@@ -156,14 +162,14 @@ impl Keyspace {
 
     /// Puts another keyspace of the same shape in the place of all databases; gives what was there. The caller holds
     /// every gate. A running snapshot goes on with the old data.
-    pub fn replace(&self, second: Keyspace) -> Vec<Garbage> {
+    pub fn replace(&self, second: Keyspace, now_ms: i64) -> Vec<Garbage> {
         assert_eq!((self.bits, self.databases), (second.bits, second.databases), "keyspaces of one shape");
         let mut garbage = Vec::new();
         for (shard, new) in self.shards.iter().zip(second.shards) {
             let (mut shard, new) = (shard.lock(), new.into_inner().into_inner());
             for (n, new) in new.dbs.into_iter().enumerate() {
-                let has = |dict: &Dict<Entry>, key: &[u8]| dict.get(hash::hash(key), key).is_some();
-                shard.signal_db(n, |key| has(&shard.dbs[n].dict, key) || has(&new.dict, key));
+                let shard = &mut *shard;
+                shard.watched.replaced(n, &shard.dbs[n].dict, Some(&new.dict), now_ms);
                 garbage.extend(shard.take_db(n, self.bits).map(Garbage::Dict));
                 let db = &mut shard.dbs[n];
                 (db.dict, db.expiring, db.in_snapshot) = (new.dict, new.expiring, false);
@@ -257,48 +263,83 @@ impl Shard {
         }
     }
 
-    /// Watches a key until the flag is dropped by [`Shard::unwatch`].
-    pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
-        let flags = self.watched.keys.entry((db as u32, key.into())).or_default();
-        if !flags.iter().any(|f| Arc::ptr_eq(f, flag)) {
-            flags.push(flag.clone());
+    /// Watches a key until the flag is dropped by [`Shard::unwatch`]. `stale`: its time is over already.
+    pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag, stale: bool) {
+        let watchers = self.watched.keys.entry((db as u32, key.into())).or_default();
+        if !watchers.iter().any(|w| Arc::ptr_eq(&w.flag, flag)) {
+            watchers.push(Watcher { flag: flag.clone(), stale });
         }
     }
 
     pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
         let id = (db as u32, Box::from(key));
-        if let Some(flags) = self.watched.keys.get_mut(&id) {
-            flags.retain(|f| !Arc::ptr_eq(f, flag));
-            if flags.is_empty() {
+        if let Some(watchers) = self.watched.keys.get_mut(&id) {
+            watchers.retain(|w| !Arc::ptr_eq(&w.flag, flag));
+            if watchers.is_empty() {
                 self.watched.keys.remove(&id);
             }
         }
     }
 
+    /// Whether the key's time is over, which it was not when this flag began to watch it.
+    pub(super) fn went_stale(&self, db: usize, key: &[u8], flag: &WatchFlag, now_ms: i64) -> bool {
+        let expire_ms = self.dbs[db].dict.get(hash::hash(key), key).and_then(Entry::expire_ms);
+        let watchers = self.watched.keys.get(&(db as u32, Box::from(key)));
+        let known = watchers.is_some_and(|list| list.iter().any(|w| w.stale && Arc::ptr_eq(&w.flag, flag)));
+        expire_ms.is_some_and(|at| at < now_ms) && !known
+    }
+
     /// A key changed: whoever watches it learns so.
     #[inline]
-    pub(super) fn signal(&self, db: usize, key: &[u8]) {
+    pub(super) fn signal(&mut self, db: usize, key: &[u8]) {
         if !self.watched.keys.is_empty() {
-            self.watched.signal(db, key);
+            let there = self.dbs[db].dict.get(hash::hash(key), key).is_some();
+            self.watched.signal(db, key, there);
         }
     }
 
-    /// A whole database changes (FLUSHDB, SWAPDB): watchers of keys for which `touched` holds learn so.
-    pub(super) fn signal_db(&self, db: usize, touched: impl Fn(&[u8]) -> bool) {
-        for ((d, key), flags) in &self.watched.keys {
-            if *d == db as u32 && touched(key) {
-                flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
-            }
-        }
+    /// A whole database goes (FLUSHDB) or is replaced by another (SWAPDB): watchers of the keys that change learn so.
+    pub(super) fn signal_replaced(&mut self, db: usize, by: Option<usize>, now_ms: i64) {
+        let after = by.map(|by| &self.dbs[by].dict);
+        self.watched.replaced(db, &self.dbs[db].dict, after, now_ms);
     }
 }
 
 impl Watched {
+    fn replaced(&mut self, db: usize, before: &Dict<Entry>, after: Option<&Dict<Entry>>, now_ms: i64) {
+        for ((d, key), watchers) in &mut self.keys {
+            if *d != db as u32 {
+                continue;
+            }
+            let hash = hash::hash(key);
+            let before = before.get(hash, key).is_some();
+            let after = after.and_then(|dict| dict.get(hash, key));
+            let after_stale = after.map(|e| e.expire_ms().is_some_and(|at| at < now_ms));
+            if !before && after.is_none() {
+                continue;
+            }
+            for w in watchers {
+                match (w.stale, after_stale) {
+                    // What was over is gone now, or still over: nothing a client could tell.
+                    (true, None) => w.stale = false,
+                    (true, Some(true)) => {}
+                    (false, Some(true)) if !before => w.stale = true,
+                    (true | false, None | Some(_)) => w.flag.store(true, Ordering::Relaxed),
+                }
+            }
+        }
+    }
+
     #[cold]
-    fn signal(&self, db: usize, key: &[u8]) {
-        if let Some(flags) = self.keys.get(&(db as u32, Box::from(key))) {
-            // Relaxed: the shard's mutex orders the flag with the watcher's EXEC, which locks the same shard.
-            flags.iter().for_each(|f| f.store(true, Ordering::Relaxed));
+    fn signal(&mut self, db: usize, key: &[u8], there: bool) {
+        for w in self.keys.get_mut(&(db as u32, Box::from(key))).into_iter().flatten() {
+            if w.stale && !there {
+                // What was over is gone now: nothing a client could tell.
+                w.stale = false;
+            } else {
+                // Relaxed: the shard's mutex orders the flag with the watcher's EXEC, which locks the same shard.
+                w.flag.store(true, Ordering::Relaxed);
+            }
         }
     }
 }

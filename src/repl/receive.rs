@@ -306,7 +306,7 @@ impl Job {
                 log::notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
                 let gates = engine.gates.take_all();
                 if follower.is_current(self.attempt) {
-                    engine.free_later(engine.ks.replace(second).into_iter());
+                    engine.free_later(engine.ks.replace(second, crate::base::clock::now_ms()).into_iter());
                     self.adopt(&gates);
                     Ok(())
                 } else {

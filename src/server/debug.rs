@@ -263,7 +263,7 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         engine.part::<Saver>().note_loaded(&loaded);
         let gates = engine.gates.take_all();
         if flush {
-            let garbage = engine.ks.replace(second);
+            let garbage = engine.ks.replace(second, crate::base::clock::now_ms());
             drop(gates);
             engine.free_later(garbage.into_iter());
         } else {
