@@ -103,6 +103,7 @@ impl Follower {
         if !engine.state.is_replica() {
             // As a replica we will need to know where we stand, whether or not anybody follows us.
             engine.log.create_backlog();
+            self.repl.drop_syncing_replicas(engine);
         }
         engine.state.set_role(true);
         log::set_role('S');

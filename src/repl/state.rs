@@ -16,7 +16,7 @@ use super::failover::Failover;
 use super::feed::FeedHandle;
 use super::handshake::LinkState;
 use super::id::{Identity, ReplId, ReplOffset};
-use super::master::{Replicas, Running};
+use super::master::{Phase, Replicas, Running};
 use super::note::Note;
 use crate::base::log::Level;
 use crate::base::{clock, rand};
@@ -200,7 +200,17 @@ impl Repl {
 
     /// Ends the connections of all our replicas: what they follow is no longer ours. They come back and ask again.
     pub fn drop_replicas(&self, engine: &Engine) {
-        let ids: Vec<u64> = self.replicas.lock().iter().map(|r| r.id).collect();
+        self.drop_replicas_if(engine, |_| true);
+    }
+
+    /// Ends the connections of replicas that have not got our data yet: a master that turns replica is about to give it
+    /// up, and two that turn to each other at once would else feed each other for ever.
+    pub fn drop_syncing_replicas(&self, engine: &Engine) {
+        self.drop_replicas_if(engine, |phase| matches!(phase, Phase::WaitStart | Phase::WaitEnd | Phase::SendBulk));
+    }
+
+    fn drop_replicas_if(&self, engine: &Engine, wanted: impl Fn(Phase) -> bool) {
+        let ids: Vec<u64> = self.replicas.lock().iter().filter(|r| wanted(r.phase)).map(|r| r.id).collect();
         for client in ids.into_iter().filter_map(|id| engine.clients.get(id)) {
             client.kill();
         }
