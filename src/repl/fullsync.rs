@@ -23,6 +23,11 @@ use crate::persist::walk::{Cut, walk};
 
 /// Begins a snapshot if one is due. Often: whenever a replica asked, a snapshot ended, time passed.
 pub fn look(engine: &Arc<Engine>, repl: &Arc<Repl>, now_ms: i64) {
+    // Whoever asked while the role changed is refused late: our data is about to be given up.
+    if repl.waits_for_own_master(engine) {
+        repl.drop_syncing_replicas(engine);
+        return;
+    }
     let start = {
         let replicas = repl.replicas();
         let Some(start) = replicas.due(now_ms, repl.running(), &master_config(engine)) else { return };
