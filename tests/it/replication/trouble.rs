@@ -75,7 +75,9 @@ for_each_pair! {
     }
 
     fn two_that_follow_each_other_wait_until_one_is_told_to_lead(first, second) {
-        let (a, b) = (Server::start(first, &[]), Server::start(second, &[]));
+        // The second is asked while it still waits to begin the sync: had the first one synced, they would form a ring.
+        let slow = ["repl-diskless-sync yes", "repl-diskless-sync-delay 5"];
+        let (a, b) = (Server::start(first, &[]), Server::start(second, &slow));
         a.check("set mine a", "+OK");
         b.check("set mine b", "+OK");
         a.check(&format!("replicaof 127.0.0.1 {}", b.port()), "+OK");
