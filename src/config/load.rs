@@ -66,7 +66,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// The Redis version whose behaviour is promised; INFO says the same.
-const COMPATIBLE_WITH: &str = "7.2.4";
+const COMPATIBLE_WITH: &str = crate::base::version::REDIS;
 
 /// Where a line was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::base::crc;
 
 /// The version of the Redis protocol and behaviour that clients gate on.
-pub const REDIS_VERSION: &str = "7.2.4";
+pub const REDIS_VERSION: &str = crate::base::version::REDIS;
 pub const PANDO_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The line of `--version`. Tools that look for a `redis-server` read the `v=` of a line in the stock form, so under
