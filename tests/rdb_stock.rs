@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use pando::rdb::{
-    Checksum, Event, Info, ReadOptions, Reader, Sink, Usage, Value, ValueRef, Version, WriteOptions, check, dump,
-    put_header, put_info, put_key, put_resize_db, put_select_db, restore,
+    Checksum, Event, Info, Payloads, ReadOptions, Reader, Sink, Usage, Value, ValueRef, Version, WriteOptions, check,
+    dump, put_header, put_info, put_key, put_resize_db, put_select_db, restore,
 };
 
 #[allow(dead_code)]
@@ -215,6 +215,7 @@ fn files_of_stock_servers_are_read_to_the_byte() {
                 Value::Int(number) => {
                     assert_eq!(c.call(&[b"get", &key[..]]), Reply::Bulk(number.to_string().into_bytes()), "{name}");
                 }
+                Value::Object(object) => panic!("{object:?} although payloads were to stay raw"),
                 Value::Other { kind, .. } => {
                     others.insert(kind.name());
                     take_back(&mut c, read.version, key, value);
@@ -238,7 +239,7 @@ fn take_back(c: &mut Client, version: Version, key: &[u8], value: &Value<'_>) {
     c.check("del copy", ":1");
 
     let Reply::Bulk(theirs) = c.call(&[b"dump", key]) else { panic!("{name} cannot be dumped") };
-    let restored = restore(&theirs, true).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let restored = restore(&theirs, true, Payloads::Raw).unwrap_or_else(|e| panic!("{name}: {e}"));
     let (Value::Other { kind: ours, .. }, Value::Other { kind: theirs, .. }) = (value, &restored) else {
         panic!("{name} became something else");
     };
@@ -267,9 +268,10 @@ fn strings_dumped_by_either_side_are_the_same_to_both() {
         for text in [b"", &b"hello"[..], b"12", b"-70000", b"9223372036854775807", b"007", &folded] {
             c.call(&[b"set", &b"k"[..], text]);
             let Reply::Bulk(theirs) = c.run("dump k") else { panic!("no payload") };
-            let restored = match restore(&theirs, true).expect("a payload of a stock server") {
+            let restored = match restore(&theirs, true, Payloads::Raw).expect("a payload of a stock server") {
                 Value::Str(text) => text.into_owned(),
                 Value::Int(number) => number.to_string().into_bytes(),
+                Value::Object(object) => panic!("{object:?}"),
                 Value::Other { kind, .. } => panic!("{}", kind.name()),
             };
             assert_eq!(restored, text);
@@ -376,6 +378,7 @@ fn stock_servers_load_our_files() {
                 let text = match read {
                     Value::Str(text) => text.to_vec(),
                     Value::Int(number) => number.to_string().into_bytes(),
+                    Value::Object(object) => panic!("{key} became {object:?}"),
                     Value::Other { kind, .. } => panic!("{key} became a {}", kind.name()),
                 };
                 assert_eq!((text, *expiry), (value, expire_ms), "{kind:?}: {key}");

@@ -86,6 +86,7 @@ fn incr_by(db: &mut Data<'_>, key: Key<'_>, by: i64, out: &mut Reply) -> Result<
         Some(ValueRef::Int(n)) => Some(n),
         Some(ValueRef::Str(v)) => Some(number::parse_i64(v).ok_or(Error::NotInteger)?),
         Some(ValueRef::Large(_)) => return Err(Error::NotInteger),
+        Some(_) => return Err(Error::WrongType),
     };
     let new = old.unwrap_or(0).checked_add(by).ok_or(Error::Overflow)?;
     if old.is_some() {

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{DataCommand, Effect, command};
 use crate::base::{Error, number};
-use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, ValueRef as Stored};
-use crate::rdb::{self, RdbError, Value, ValueRef, WriteOptions};
+use crate::keyspace::{Data, EventClass, ExpirePolicy};
+use crate::rdb::{self, Payloads, RdbError, WriteOptions};
 use crate::resp::{OwnedArgv, Reply};
 use crate::spec::prelude::*;
 
@@ -47,13 +47,8 @@ fn dump(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, 
         out.null();
         return Ok(Effect::None);
     };
-    let value = match entry.value() {
-        Stored::Int(n) => ValueRef::Int(n),
-        Stored::Str(text) => ValueRef::Str(text),
-        Stored::Large(text) => ValueRef::Str(text),
-    };
     let mut payload = Vec::new();
-    rdb::dump(&mut payload, value, &WriteOptions::default());
+    rdb::dump(&mut payload, entry.value().into(), &WriteOptions::default());
     out.bulk(&payload);
     Ok(Effect::None)
 }
@@ -103,7 +98,8 @@ fn restore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     if ttl < 0 {
         return Err(Error::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = rdb::restore(payload, !rdb::SKIP_CHECKSUM.load(Relaxed)).map_err(|e| match e {
+    let payloads = Payloads::Decode(db.unit.limits);
+    let value = rdb::restore(payload, !rdb::SKIP_CHECKSUM.load(Relaxed), payloads).map_err(|e| match e {
         RdbError::Footer => Error::DumpChecksum,
         _ => Error::BadDataFormat,
     })?;
@@ -119,11 +115,7 @@ fn restore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
         // Over before it began: what is left of it is that the old one is gone.
         return Ok(if existed { Effect::rewrite([b"DEL", key.bytes]) } else { Effect::None });
     }
-    let entry = match value {
-        Value::Str(text) => Entry::string(key.bytes, &text, at),
-        Value::Int(n) => Entry::int(key.bytes, n, at),
-        Value::Other { .. } => return Err(Error::BadDataFormat),
-    };
+    let entry = value.into_entry(key.bytes, at).map_err(|_| Error::BadDataFormat)?;
     let lfu = matches!(db.unit.policy_touch, crate::keyspace::unit::Touch::Lfu { .. });
     let access = match (o.freq, o.idle_s) {
         (Some(freq), _) if lfu => db.unit.fresh_access() & !0xff | freq as u32,

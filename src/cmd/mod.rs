@@ -11,7 +11,7 @@ pub mod string;
 use bytes::Bytes;
 
 use crate::base::Error;
-use crate::keyspace::Data;
+use crate::keyspace::{Data, Type};
 use crate::resp::{OwnedArgv, Reply};
 use crate::spec::{Args, Row};
 
@@ -26,9 +26,47 @@ pub enum Effect {
     Rewrite(OwnedArgv),
     /// Several such requests, in order.
     Many(Vec<OwnedArgv>),
+    /// Nothing was to be had yet: the client waits, and the same handler runs again when there may be.
+    Block(Box<Block>),
+}
+
+/// What a blocking command waits for. Where nobody may wait (inside EXEC), it ends as if its time were over.
+#[derive(Debug)]
+pub struct Block {
+    /// Any of these keys of the selected database.
+    pub keys: Vec<Box<[u8]>>,
+    /// They must hold this type to be of use.
+    pub kind: Type,
+    /// 0: without end.
+    pub timeout_ms: i64,
+    pub on_timeout: OnTimeout,
+    /// The request to run again, if it is not the one that came (XREAD's `$` made concrete).
+    pub argv: Option<OwnedArgv>,
+    /// Run again as well when a key goes away or changes its type.
+    pub on_gone: bool,
+}
+
+/// The reply when the time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTimeout {
+    Null,
+    NullArray,
+}
+
+impl OnTimeout {
+    pub fn reply(self, out: &mut Reply) {
+        match self {
+            Self::Null => out.null(),
+            Self::NullArray => out.null_array(),
+        }
+    }
 }
 
 impl Effect {
+    pub fn block(block: Block) -> Self {
+        Self::Block(Box::new(block))
+    }
+
     /// `Verbatim` if something changed.
     pub fn verbatim_if(changed: bool) -> Self {
         if changed { Self::Verbatim } else { Self::None }

@@ -303,6 +303,8 @@ fn reply_value(out: &mut Reply, value: ValueRef<'_>) {
         ValueRef::Int(n) => out.bulk_int(n),
         ValueRef::Str(v) => out.bulk(v),
         ValueRef::Large(b) => out.bulk_shared(b.clone()),
+        // Whoever looked it up has refused other types.
+        _ => out.null(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod kind;
+mod limits;
 mod live;
 mod load;
 mod paths;

@@ -1,4 +1,12 @@
 //! Floor 1: the data structures. No I/O, no clock, no tokio.
 
 pub mod dict;
+pub mod hash;
+mod limits;
+pub mod list;
 pub mod listpack;
+pub mod set;
+pub mod stream;
+pub mod zset;
+
+pub use limits::Limits;

@@ -130,6 +130,7 @@ impl<'e> Runner<'e> {
         self.unit.notify_mask = s.notify_keyspace_events.0;
         self.unit.touch = touch_of(s);
         self.unit.policy_touch = self.unit.touch;
+        self.unit.limits = s.limits();
         if self.source == Source::Client {
             self.role_epoch = state.role_epoch();
         }
@@ -476,6 +477,9 @@ impl<'e> Runner<'e> {
             args = args.with_key_hash(1, hash);
         }
         let result = f(&mut data, &mut args, out);
+        if let Ok(Effect::Block(block)) = &result {
+            block.on_timeout.reply(out);
+        }
         match result {
             // The commonest case: a read that found nothing expired.
             Ok(Effect::None) if data.unit.gone.is_empty() => {}

@@ -33,6 +33,7 @@ impl Digest {
                 self.mix(&0u32.to_be_bytes());
                 self.mix(value.as_str(&mut itoa::Buffer::new()));
             }
+            Type::List | Type::Set | Type::ZSet | Type::Hash | Type::Stream => {}
         }
         if entry.expire_ms().is_some() {
             self.xor(b"!!expire!!");

@@ -52,7 +52,7 @@ pub struct Freeing {
 
 fn keys_in(garbage: &Garbage) -> usize {
     match garbage {
-        Garbage::Entry(_) => 1,
+        Garbage::Entry(_) | Garbage::Object(_) => 1,
         Garbage::Dict(dict) => dict.len(),
     }
 }

@@ -48,7 +48,7 @@ impl<'a> Effects<'a> {
     /// A command's effect. `raw`: the request's own bytes, if they are canonical.
     pub fn push(&mut self, db: usize, argv: Argv<'a>, raw: Option<&'a [u8]>, effect: Effect) {
         match effect {
-            Effect::None => {}
+            Effect::None | Effect::Block(_) => {}
             Effect::Verbatim => self.ops.push(raw.map_or(Op::Words(db, argv), |raw| Op::Raw(db, raw))),
             Effect::Rewrite(argv) => self.ops.push(Op::Owned(db, argv)),
             Effect::Many(list) => self.ops.extend(list.into_iter().map(|argv| Op::Owned(db, argv))),

@@ -12,7 +12,7 @@ use super::event::EventClass;
 use super::key::Key;
 use super::shard::{Garbage, Keyspace, Shard, ShardId, WatchFlag};
 use super::unit::{ExpirePolicy, Gone, Touch, Unit};
-use super::value::{Type, ValueRef};
+use super::value::{Aggregate, Type, ValueRef};
 use crate::base::Error;
 use crate::ds::dict::Slot;
 
@@ -22,6 +22,9 @@ pub enum KeepTtl {
     Keep,
     Replace(Option<i64>),
 }
+
+/// What takes more allocations than this is freed off the worker.
+const LAZY_FREE_EFFORT: usize = 64;
 
 /// The shard locks of one unit.
 enum Locks<'a> {
@@ -222,7 +225,88 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// The value of a key, as a read sees it.
+    #[inline]
+    pub fn read<T: Aggregate>(&mut self, key: Key<'_>) -> Result<Option<&T>, Error> {
+        self.get(key).map(|entry| T::of(entry.value()).ok_or(Error::WrongType)).transpose()
+    }
+
+    /// The value of a key, as a write's first look sees it.
+    #[inline]
+    pub fn view<T: Aggregate>(&mut self, key: Key<'_>) -> Result<Option<&T>, Error> {
+        self.find(key).map(|entry| T::of(entry.value()).ok_or(Error::WrongType)).transpose()
+    }
+
     // ---- changing one key ----
+
+    /// Changes the value of a key; `None` if there is none. It is not deleted here if it becomes empty: see
+    /// [`Data::remove_if_empty`].
+    #[inline]
+    pub fn edit<T: Aggregate, R>(&mut self, key: Key<'_>, f: impl FnOnce(&mut T) -> R) -> Result<Option<R>, Error> {
+        if self.may_expire(key.hash) && self.expired(key) {
+            return Ok(None);
+        }
+        let (db, ks, unit) = (self.db, self.ks, &*self.unit);
+        let shard = locked(&mut self.locks, ks, key.hash);
+        shard.before_write(db, key.hash);
+        match shard.dbs[db].dict.find_slot(key.hash, key.bytes) {
+            Slot::Found(slot) => {
+                let mut entry = slot.edit();
+                touch(unit, &entry);
+                match entry.object_mut().and_then(T::of_mut) {
+                    Some(value) => Ok(Some(f(value))),
+                    None => Err(Error::WrongType),
+                }
+            }
+            Slot::Vacant(_) => Ok(None),
+        }
+    }
+
+    /// As [`Data::edit`], but begins with an empty value if the key is not there; it comes to be unless it is left empty.
+    #[inline]
+    pub fn edit_or_new<T: Aggregate, R>(&mut self, key: Key<'_>, f: impl FnOnce(&mut T) -> R) -> Result<R, Error> {
+        if self.may_expire(key.hash) {
+            self.expired(key);
+        }
+        let (db, ks, unit) = (self.db, self.ks, &mut *self.unit);
+        let shard = locked(&mut self.locks, ks, key.hash);
+        shard.before_write(db, key.hash);
+        match shard.dbs[db].dict.find_slot(key.hash, key.bytes) {
+            Slot::Found(slot) => {
+                let mut entry = slot.edit();
+                touch(unit, &entry);
+                match entry.object_mut().and_then(T::of_mut) {
+                    Some(value) => Ok(f(value)),
+                    None => Err(Error::WrongType),
+                }
+            }
+            Slot::Vacant(slot) => {
+                let mut value = T::default();
+                let result = f(&mut value);
+                if !value.is_spent() {
+                    let entry = Entry::object(key.bytes, value.into_object(), None);
+                    entry.set_access(unit.fresh_access());
+                    slot.insert(entry);
+                    shard.after_insert(db, key.hash);
+                    unit.event(EventClass::NEW, "new", db, key.bytes);
+                }
+                Ok(result)
+            }
+        }
+    }
+
+    /// Deletes a key whose value has become empty, and tells of it. True if it did.
+    pub fn remove_if_empty<T: Aggregate>(&mut self, key: Key<'_>) -> bool {
+        let db = self.db;
+        let dict = &self.shard(key.hash).dbs[db].dict;
+        let value = dict.get(key.hash, key.bytes).and_then(|entry| T::of(entry.value()));
+        if !value.is_some_and(T::is_spent) {
+            return false;
+        }
+        drop(self.take(key));
+        self.unit.event(EventClass::GENERIC, "del", db, key.bytes);
+        true
+    }
 
     /// Records that a key changed: watchers, listeners and the change counter learn of it. Called by whoever changed
     /// it, once per change and with the event's stock name.
@@ -245,13 +329,17 @@ impl<'a> Data<'a> {
         let fresh = self.unit.fresh_access();
         let unit_touch = self.unit.touch;
         let now_clock = self.unit.lru_clock();
-        let shard = self.shard(key.hash);
+        let (ks, garbage) = (self.ks, &mut self.unit.garbage);
+        let shard = locked(&mut self.locks, ks, key.hash);
         shard.before_write(db, key.hash);
         let d = &mut shard.dbs[db];
         match d.dict.find_slot(key.hash, key.bytes) {
             Slot::Found(slot) => {
                 let mut entry = slot.edit();
                 let old = entry.expire_ms();
+                if entry.value().free_effort() > LAZY_FREE_EFFORT {
+                    garbage.extend(entry.take_object().map(Garbage::Object));
+                }
                 let new = match ttl {
                     KeepTtl::Keep => old,
                     KeepTtl::Replace(at) => at,
@@ -359,8 +447,9 @@ impl<'a> Data<'a> {
     /// Gives an entry's memory back: a small one at once, a large one off the worker.
     fn discard(&mut self, entry: Entry) {
         match entry.value() {
-            ValueRef::Int(_) | ValueRef::Str(_) => drop(entry),
             ValueRef::Large(_) => self.unit.garbage.push(Garbage::Entry(entry)),
+            value if value.free_effort() > LAZY_FREE_EFFORT => self.unit.garbage.push(Garbage::Entry(entry)),
+            _ => drop(entry),
         }
     }
 

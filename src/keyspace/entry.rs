@@ -172,9 +172,7 @@ impl Entry {
             match self.byte(0) {
                 KIND_INT => ValueRef::Int(self.payload().cast::<i64>().read_unaligned()),
                 KIND_INLINE => ValueRef::Str(std::slice::from_raw_parts(self.payload(), self.inline_len())),
-                _ => match &*self.object_ptr() {
-                    Object::Large(b) => ValueRef::Large(b),
-                },
+                _ => ValueRef::from(&*self.object_ptr()),
             }
         }
     }
@@ -186,6 +184,17 @@ impl Entry {
         }
         // SAFETY: an object entry owns its box; `&mut self` makes the access unique.
         Some(unsafe { &mut *self.object_ptr() })
+    }
+
+    /// Takes the object out; the entry is an integer then, to be overwritten.
+    pub fn take_object(&mut self) -> Option<Box<Object>> {
+        if self.byte(0) != KIND_OBJECT {
+            return None;
+        }
+        // SAFETY: the box moves to the caller; `forget_object` keeps the entry from freeing it.
+        let object = unsafe { Box::from_raw(self.object_ptr()) };
+        self.forget_object();
+        Some(object)
     }
 
     /// Only for KIND_OBJECT.
@@ -215,28 +224,14 @@ impl Entry {
             (true, None) | (false, Some(_)) => {
                 let access = self.access();
                 let flags = self.flags();
-                let payload = match self.byte(0) {
-                    KIND_INLINE => None,
-                    KIND_INT => match self.value() {
-                        ValueRef::Int(n) => Some(Payload::Int(n)),
-                        ValueRef::Str(_) | ValueRef::Large(_) => None,
-                    },
-                    // SAFETY: the box moves to the new entry; `forget_object` keeps the old one from freeing it.
-                    _ => Some(Payload::Object(unsafe { Box::from_raw(self.object_ptr()) })),
+                let object = self.take_object();
+                let payload = match (object, self.value()) {
+                    (Some(object), _) => Payload::Object(object),
+                    (None, ValueRef::Str(v)) => Payload::Inline(v),
+                    (None, ValueRef::Int(n)) => Payload::Int(n),
+                    (None, _) => unreachable!("every other value is an object"),
                 };
-                let new = match payload {
-                    Some(p @ Payload::Object(_)) => {
-                        let new = Self::build(self.key(), p, at, flags);
-                        self.forget_object();
-                        new
-                    }
-                    Some(p) => Self::build(self.key(), p, at, flags),
-                    None => match self.value() {
-                        ValueRef::Str(v) => Self::build(self.key(), Payload::Inline(v), at, flags),
-                        ValueRef::Int(n) => Self::build(self.key(), Payload::Int(n), at, flags),
-                        ValueRef::Large(_) => unreachable!("a large string is an object"),
-                    },
-                };
+                let new = Self::build(self.key(), payload, at, flags);
                 *self = new;
                 self.set_access(access);
             }
@@ -306,7 +301,8 @@ impl Entry {
                 Some(Object::Large(b)) => {
                     std::mem::take(b).try_into_mut().unwrap_or_else(|shared| bytes::BytesMut::from(&shared[..]))
                 }
-                None => bytes::BytesMut::new(),
+                // The caller has seen that it is a string.
+                _ => bytes::BytesMut::new(),
             },
             _ => {
                 let mut text = itoa::Buffer::new();
@@ -331,13 +327,9 @@ impl Entry {
     /// The same value and expiry under another key (RENAME, COPY). Objects are moved, not copied.
     pub fn renamed(mut self, key: &[u8]) -> Self {
         let (access, expire, flags) = (self.access(), self.expire_ms(), self.flags());
-        let new = if self.byte(0) == KIND_OBJECT {
-            // SAFETY: the box moves to the new entry; `forget_object` keeps the old one from freeing it.
-            let object = unsafe { Box::from_raw(self.object_ptr()) };
-            self.forget_object();
-            Self::build(key, Payload::Object(object), expire, flags)
-        } else {
-            self.copied(key)
+        let new = match self.take_object() {
+            Some(object) => Self::build(key, Payload::Object(object), expire, flags),
+            None => self.copied(key),
         };
         new.set_access(access);
         new
@@ -349,7 +341,11 @@ impl Entry {
         match self.value() {
             ValueRef::Int(n) => Self::build(key, Payload::Int(n), expire, flags),
             ValueRef::Str(v) => Self::build(key, Payload::Inline(v), expire, flags),
-            ValueRef::Large(b) => Self::build(key, Payload::Object(Box::new(Object::Large(b.clone()))), expire, flags),
+            _ => {
+                // SAFETY: every other value is an object, which lives as long as the entry.
+                let object = unsafe { (*self.object_ptr()).clone() };
+                Self::build(key, Payload::Object(Box::new(object)), expire, flags)
+            }
         }
     }
 
@@ -384,11 +380,7 @@ impl Entry {
 
     /// Bytes allocated for this entry, its value included.
     pub fn memory_bytes(&self) -> usize {
-        self.size()
-            + match self.value() {
-                ValueRef::Int(_) | ValueRef::Str(_) => 0,
-                ValueRef::Large(b) => size_of::<Object>() + b.len(),
-            }
+        self.size() + self.value().memory_bytes()
     }
 }
 

@@ -15,4 +15,4 @@ pub use event::{Event, EventClass};
 pub use key::Key;
 pub use shard::{Keyspace, PreImage, ShardId};
 pub use unit::{ExpirePolicy, Unit};
-pub use value::{Object, Type, ValueRef};
+pub use value::{Aggregate, Object, Type, ValueRef};

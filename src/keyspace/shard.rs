@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::entry::Entry;
+use super::value::Object;
 use crate::base::hash;
 use crate::ds::dict::Dict;
 
@@ -23,6 +24,7 @@ pub struct ShardId(pub u32);
 #[derive(Debug)]
 pub enum Garbage {
     Entry(Entry),
+    Object(Box<Object>),
     Dict(Dict<Entry>),
 }
 

@@ -3,6 +3,7 @@
 
 use super::event::{Event, EventClass};
 use super::shard::Garbage;
+use crate::ds::Limits;
 
 /// What a lookup does with a key whose time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Unit {
     pub policy_touch: Touch,
     /// Bits of [`EventClass`] somebody listens to.
     pub notify_mask: u32,
+    /// Thresholds of the encodings.
+    pub limits: Limits,
     /// Keys that went away by themselves.
     pub gone: Vec<Gone>,
     pub events: Vec<Event>,
@@ -60,6 +63,7 @@ impl Default for Unit {
             touch: Touch::Lru,
             policy_touch: Touch::Lru,
             notify_mask: 0,
+            limits: Limits::default(),
             gone: Vec::new(),
             events: Vec::new(),
             garbage: Vec::new(),

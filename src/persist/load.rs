@@ -12,10 +12,10 @@ use std::time::Duration;
 use tracing::info;
 
 use crate::base::clock;
+use crate::ds::Limits;
 use crate::exec::engine::Engine;
-use crate::keyspace::entry::Entry;
 use crate::keyspace::{Data, Key, Keyspace, Unit};
-use crate::rdb::{Event, RdbError, ReadOptions, Reader, Value};
+use crate::rdb::{Event, Payloads, RdbError, ReadOptions, Reader};
 
 /// What was loaded.
 #[derive(Debug, Default)]
@@ -52,8 +52,10 @@ pub enum Expired {
 
 /// Reads all of it for nothing.
 pub fn verify(source: impl Read) -> Result<(), LoadError> {
-    let mut reader =
-        Reader::begin(source, ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), keep_other: false })?;
+    let mut reader = Reader::begin(
+        source,
+        ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), payloads: Payloads::Skip },
+    )?;
     while !matches!(reader.next_event()?, Event::Eof(_)) {}
     Ok(())
 }
@@ -70,11 +72,14 @@ pub fn load_with(
     ks: &Keyspace,
     source: impl Read,
     expired: Expired,
+    limits: Limits,
     mut progress: impl FnMut(u64) -> i64,
 ) -> Result<Loaded, LoadError> {
-    let mut reader =
-        Reader::begin(source, ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), keep_other: true })?;
-    let mut unit = Unit { now_ms: clock::now_ms(), ..Unit::default() };
+    let mut reader = Reader::begin(
+        source,
+        ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), payloads: Payloads::Decode(limits) },
+    )?;
+    let mut unit = Unit { now_ms: clock::now_ms(), limits, ..Unit::default() };
     let (mut db, mut loaded, mut events) = (0, Loaded::default(), 0u64);
     let mut rest_us = progress(0);
     loop {
@@ -96,14 +101,10 @@ pub fn load_with(
                     loaded.expired += 1;
                     continue;
                 }
-                let entry = match value {
-                    Value::Str(text) => Entry::string(&key, &text, expire_ms),
-                    Value::Int(n) => Entry::int(&key, n, expire_ms),
-                    Value::Other { kind, .. } => {
-                        let key = String::from_utf8_lossy(&key).into_owned();
-                        return Err(LoadError::Type { key, db, kind: kind.name().to_owned() });
-                    }
-                };
+                let entry = value.into_entry(&key, expire_ms).map_err(|kind| {
+                    let key = String::from_utf8_lossy(&key).into_owned();
+                    LoadError::Type { key, db, kind: kind.name().to_owned() }
+                })?;
                 let key = Key::new(&key);
                 let mut data = Data::lock_one(ks, key.hash, db, &mut unit);
                 if !data.add(key, entry) {
@@ -153,7 +154,8 @@ pub fn load_file(engine: &Arc<Engine>, path: &Path, expired: Expired) -> Result<
     state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
     let started_us = clock::mono_us();
     let progress = |bytes| note_progress(engine, bytes);
-    let result = load_with(&engine.ks, BufReader::with_capacity(1 << 20, file), expired, progress);
+    let result =
+        load_with(&engine.ks, BufReader::with_capacity(1 << 20, file), expired, engine.settings().limits(), progress);
     match result {
         Ok(loaded) => {
             info!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired);
@@ -207,7 +209,7 @@ mod tests {
 
     fn try_load(file: &[u8], expired: Expired) -> (Keyspace, Result<Loaded, LoadError>) {
         let ks = Keyspace::new(4, 2);
-        let loaded = load_with(&ks, file, expired, |_| 0);
+        let loaded = load_with(&ks, file, expired, Limits::default(), |_| 0);
         (ks, loaded)
     }
 
@@ -228,8 +230,8 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_refused_by_name() {
         let refused = |body: fn(&mut Vec<u8>)| try_load(&file(body), Expired::Drop).1.unwrap_err().to_string();
-        let list = refused(|bytes| bytes.extend_from_slice(b"\x01\x03abc\x01\x01x"));
-        assert_eq!(list, "key 'abc' in database 0 is of type list-linked: this server does not know that type");
+        let module = refused(|bytes| bytes.extend_from_slice(b"\x07\x03abc\x81ABCDEFGH\x01\x05\x00"));
+        assert_eq!(module, "key 'abc' in database 0 is of type module-value: this server does not know that type");
         let twice = refused(|bytes| {
             key(bytes, "k", None);
             key(bytes, "k", None);

@@ -13,10 +13,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::{clock, version};
 use crate::exec::Engine;
-use crate::keyspace::ValueRef as Stored;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::shard::{PreImage, ShardId};
-use crate::rdb::{Info, Repl, Sink, Usage, ValueRef, Version, WriteOptions};
+use crate::rdb::{Info, Repl, Sink, Usage, Version, WriteOptions};
 use crate::rdb::{put_header, put_info, put_key, put_select_db};
 
 /// Entries saved under one hold of a shard's lock.
@@ -49,12 +48,14 @@ impl PreImage for Saved {
                 put_select_db(&mut buffer.bytes, db);
                 buffer.db = Some(db);
             }
-            let value = match entry.value() {
-                Stored::Int(n) => ValueRef::Int(n),
-                Stored::Str(text) => ValueRef::Str(text),
-                Stored::Large(text) => ValueRef::Str(text),
-            };
-            put_key(&mut buffer.bytes, entry.key(), value, entry.expire_ms(), Usage::Unsaid, &self.options);
+            put_key(
+                &mut buffer.bytes,
+                entry.key(),
+                entry.value().into(),
+                entry.expire_ms(),
+                Usage::Unsaid,
+                &self.options,
+            );
         }
         self.keys.fetch_add(keys, Relaxed);
         if buffer.bytes.len() > BUDGET_BYTES {

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 
 use super::error::RdbError;
-use super::reader::{Checksum, Event, ReadOptions, Reader};
+use super::reader::{Checksum, Event, Payloads, ReadOptions, Reader};
 
 /// What was found.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Verdict {
 pub fn check(source: impl Read, name: &str, now_ms: i64, out: &mut impl Write) -> io::Result<Verdict> {
     let mut verdict = Verdict { keys: 0, expires: 0, expired: 0, error: None };
     writeln!(out, "[offset 0] Checking RDB file {name}")?;
-    let options = ReadOptions { verify: true, keep_other: false };
+    let options = ReadOptions { verify: true, payloads: Payloads::Skip };
     let mut reader = match Reader::begin(source, options) {
         Ok(reader) => reader,
         Err(error) => {

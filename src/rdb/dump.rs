@@ -8,13 +8,14 @@ use super::encode::{kind_of, put_payload};
 use super::error::{RdbError, Result};
 use super::format::{Kind, Version, row_of};
 use super::input::{Input, Text};
-use super::value::{Value, ValueRef, WriteOptions};
+use super::reader::Payloads;
+use super::value::{Value, ValueRef, WriteOptions, read_object};
 use crate::base::crc;
 
 /// Appends the DUMP payload of `value`.
 pub fn dump(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
     let from = out.len();
-    out.push(kind_of(value).byte());
+    out.push(kind_of(value, options).byte());
     put_payload(out, value, options);
     out.extend_from_slice(&options.version.number().to_le_bytes());
     let crc = crc::crc64(0, out.get(from..).unwrap_or_default());
@@ -23,7 +24,7 @@ pub fn dump(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
 
 /// The value of a DUMP payload. [`RdbError::Footer`]: version or checksum are wrong; other errors: the data is.
 /// `verify` is off only under `DEBUG SET-SKIP-CHECKSUM-VALIDATION`.
-pub fn restore(bytes: &[u8], verify: bool) -> Result<Value<'static>> {
+pub fn restore(bytes: &[u8], verify: bool, payloads: Payloads) -> Result<Value<'static>> {
     let (summed, sum) = bytes.split_last_chunk::<8>().ok_or(RdbError::Footer)?;
     let (body, version) = summed.split_last_chunk::<2>().ok_or(RdbError::Footer)?;
     let version = Version::new(u16::from_le_bytes(*version).into()).ok_or(RdbError::Footer)?;
@@ -34,12 +35,15 @@ pub fn restore(bytes: &[u8], verify: bool) -> Result<Value<'static>> {
     let mut input = Input::with(body.to_vec(), std::io::empty());
     let byte = input.byte()?;
     let row = row_of(byte, version.dialect()).ok_or(RdbError::UnknownType { at: 0, byte })?;
-    // The arm of a type that is understood goes here.
     let value = if row.kind() == Kind::String {
         match input.text()? {
             Text::Bytes(piece) => Value::Str(input.resolve(piece)).into_owned(),
             Text::Int(number) => Value::Int(number),
         }
+    } else if let Payloads::Decode(limits) = &payloads
+        && let Some(object) = read_object(row.kind(), &mut input, limits)?
+    {
+        Value::Object(object)
     } else {
         let mark = input.mark();
         input.skip_payload(row.shape)?;

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use super::format::{ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, ENCODED, Kind, LEN_14, LEN_32, LEN_64, Version, op};
 use super::value::{Usage, ValueRef, WriteOptions};
+use super::{hash, list, set, stream, zset};
 use crate::base::{crc, lzf, number};
 
 /// The longest text of a 32-bit integer.
@@ -112,7 +113,7 @@ pub fn put_key(
         }
         Usage::Freq(counter) => out.extend_from_slice(&[op::FREQ, counter]),
     }
-    out.push(kind_of(value).byte());
+    out.push(kind_of(value, options).byte());
     put_string(out, key, options.compress);
     put_payload(out, value, options);
 }
@@ -129,9 +130,14 @@ pub fn put_trailer(out: &mut Vec<u8>, crc: u64, checksum: bool) {
     out.extend_from_slice(&crc.to_le_bytes());
 }
 
-pub(super) fn kind_of(value: ValueRef<'_>) -> Kind {
+pub(super) fn kind_of(value: ValueRef<'_>, options: &WriteOptions) -> Kind {
     match value {
         ValueRef::Str(_) | ValueRef::Int(_) => Kind::String,
+        ValueRef::List(value) => list::kind(value, options),
+        ValueRef::Set(value) => set::kind(value, options),
+        ValueRef::Hash(value) => hash::kind(value, options),
+        ValueRef::ZSet(value) => zset::kind(value, options),
+        ValueRef::Stream(value) => stream::kind(value, options),
         ValueRef::Other { kind, .. } => kind,
     }
 }
@@ -146,6 +152,11 @@ pub(super) fn put_payload(out: &mut Vec<u8>, value: ValueRef<'_>, options: &Writ
                 put_plain(out, &text);
             }
         }
+        ValueRef::List(value) => list::write(out, value, options),
+        ValueRef::Set(value) => set::write(out, value, options),
+        ValueRef::Hash(value) => hash::write(out, value, options),
+        ValueRef::ZSet(value) => zset::write(out, value, options),
+        ValueRef::Stream(value) => stream::write(out, value, options),
         ValueRef::Other { raw, .. } => out.extend_from_slice(raw),
     }
 }

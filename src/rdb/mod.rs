@@ -16,12 +16,17 @@ mod dump;
 mod encode;
 mod error;
 mod format;
+mod hash;
 mod input;
+mod list;
 mod payload;
 mod reader;
+mod set;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod value;
+mod zset;
 
 pub use check::{Verdict, check};
 pub use dump::{dump, restore};
@@ -29,7 +34,7 @@ pub use encode::{Info, Repl, Sink, put_aux, put_eof, put_function, put_header, p
 pub use encode::{put_info, put_len, put_string, put_trailer};
 pub use error::RdbError;
 pub use format::{Dialect, Kind, OLDEST_LOADED_EVERYWHERE, Version};
-pub use reader::{Checksum, Doing, Event, ReadOptions, Reader};
+pub use reader::{Checksum, Doing, Event, Payloads, ReadOptions, Reader};
 pub use value::{Usage, Value, ValueRef, WriteOptions};
 
 /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: whoever reads a payload or a file asks this whether to verify it.

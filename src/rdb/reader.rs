@@ -7,13 +7,15 @@ use std::io::Read;
 use super::error::{RdbError, Result};
 use super::format::{Kind, MAGIC_LEN, Row, Version, module_name, module_op, op, row_of};
 use super::input::{Input, Piece, Text};
-use super::value::{Usage, Value};
+use super::value::{Usage, Value, read_object};
+use crate::ds::Limits;
 
 /// The most slot ranges that can be: each one slot.
 const MAX_SLOT_RANGES: u64 = 16384;
 
 /// What a reader came across. It borrows the reader's buffer until the next call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub enum Event<'a> {
     /// A remark on the whole, such as `redis-ver` or `repl-id`.
     Aux { key: Cow<'a, [u8]>, value: Cow<'a, [u8]> },
@@ -82,17 +84,27 @@ impl Doing {
     }
 }
 
+/// What becomes of payloads that are more than a string.
+#[derive(Clone, Copy, Debug)]
+pub enum Payloads {
+    /// They are passed over, in constant memory.
+    Skip,
+    /// They are handed out as they are ([`Value::Other`]).
+    Raw,
+    /// They become values, within these limits; what is not understood is handed out as it is.
+    Decode(Limits),
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOptions {
     /// Compute and compare the checksum (`rdbchecksum`).
     pub verify: bool,
-    /// Hand out the payloads of [`Value::Other`], rather than just pass over them in constant memory.
-    pub keep_other: bool,
+    pub payloads: Payloads,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { verify: true, keep_other: true }
+        Self { verify: true, payloads: Payloads::Raw }
     }
 }
 
@@ -206,7 +218,6 @@ impl<R: Read> Reader<R> {
         self.kind = Some(row.kind());
         let key = self.input.string()?;
         self.doing = Doing::Value;
-        // The arm of a type that is understood goes here.
         if row.kind() == Kind::String {
             self.key = Some(key);
             let text = self.input.text()?;
@@ -217,20 +228,36 @@ impl<R: Read> Reader<R> {
             };
             return Ok(Event::Key { key: self.input.resolve(key), value, expire_ms, usage });
         }
-        let key = if self.options.keep_other {
-            key
-        } else {
+        if let Payloads::Decode(limits) = &self.options.payloads {
+            self.key = Some(key);
+            if let Some(object) = read_object(row.kind(), &mut self.input, limits)? {
+                let key = self.take_key();
+                return Ok(Event::Key { key: self.input.resolve(key), value: Value::Object(object), expire_ms, usage });
+            }
+            return self.raw_value(row, expire_ms, usage);
+        }
+        if matches!(self.options.payloads, Payloads::Raw) {
+            self.key = Some(key);
+            return self.raw_value(row, expire_ms, usage);
+        }
+        let key = {
             // Constant memory: the buffer is free to move on, so the key must not lie in it.
             let owned = Piece::Owned(self.input.resolve(key).into_owned());
             self.input.forget();
             owned
         };
         self.key = Some(key);
+        self.input.skip_payload(row.shape)?;
+        let key = self.take_key();
+        let value = Value::Other { kind: row.kind(), raw: Cow::Borrowed(&[]) };
+        Ok(Event::Key { key: self.input.resolve(key), value, expire_ms, usage })
+    }
+
+    fn raw_value(&mut self, row: &Row, expire_ms: Option<i64>, usage: Usage) -> Result<Event<'_>> {
         let mark = self.input.mark();
         self.input.skip_payload(row.shape)?;
         let key = self.take_key();
-        let raw = if self.options.keep_other { self.input.since(mark) } else { &[] };
-        let value = Value::Other { kind: row.kind(), raw: Cow::Borrowed(raw) };
+        let value = Value::Other { kind: row.kind(), raw: Cow::Borrowed(self.input.since(mark)) };
         Ok(Event::Key { key: self.input.resolve(key), value, expire_ms, usage })
     }
 

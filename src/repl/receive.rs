@@ -390,7 +390,8 @@ fn load_into(engine: &Engine, ks: &Keyspace, source: impl Read, total_bytes: u64
     state.loading_loaded_bytes.store(0, Relaxed);
     state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
     let progress = |bytes| load::note_progress(engine, bytes);
-    let loaded = load::load_with(ks, source, load::Expired::Keep, progress).map_err(|e| e.to_string())?;
+    let loaded = load::load_with(ks, source, load::Expired::Keep, engine.settings().limits(), progress)
+        .map_err(|e| e.to_string())?;
     log::notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired);
     Ok(())
 }

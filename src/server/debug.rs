@@ -15,6 +15,7 @@ use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Keysp
 use crate::persist::Saver;
 use crate::persist::load::{self, Expired};
 use crate::persist::save::rdb_path;
+use crate::rdb::WriteOptions;
 use crate::repl::Repl;
 use crate::resp::encode_command;
 use crate::spec::prelude::*;
@@ -168,17 +169,20 @@ fn digest_values(call: &mut Call<'_>) -> Result<(), Error> {
 }
 
 fn object(call: &mut Call<'_>) -> Result<(), Error> {
-    let (now_s, compress) = (call.now_ms / 1000, call.engine.settings().rdbcompression);
+    let now_s = call.now_ms / 1000;
+    let options = WriteOptions { compress: call.engine.settings().rdbcompression, ..WriteOptions::default() };
     let line = with_entry(call, word(call), |entry| {
-        let mut saved = Vec::new();
-        crate::rdb::put_string(&mut saved, entry.value().as_str(&mut itoa::Buffer::new()), compress);
+        let mut dump = Vec::new();
+        crate::rdb::dump(&mut dump, entry.value().into(), &options);
+        // Without the type, the version and the checksum.
+        let serialized = dump.len() - 11;
         let lru = entry.access();
         let idle_s = (now_s as u32).wrapping_sub(lru) & 0x00ff_ffff;
         format!(
             "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{lru} lru_seconds_idle:{idle_s}",
             entry.key().as_ptr(),
             entry.value().encoding(entry.is_edited()),
-            saved.len(),
+            serialized,
         )
     });
     call.out.simple(&line.ok_or(Error::NoSuchKey)?);
@@ -258,8 +262,8 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         let (second, replica) = (load::second(engine), engine.state.is_replica());
         let expired = if replica { Expired::Keep } else { Expired::Drop };
         let progress = |bytes| load::note_progress(engine, bytes);
-        let loaded =
-            load::load_with(&second, std::io::BufReader::new(file), expired, progress).map_err(|e| failed(&e))?;
+        let (file, limits) = (std::io::BufReader::new(file), engine.settings().limits());
+        let loaded = load::load_with(&second, file, expired, limits, progress).map_err(|e| failed(&e))?;
         engine.part::<Saver>().note_loaded(&loaded);
         let gates = engine.gates.take_all();
         if flush {
