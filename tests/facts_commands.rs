@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 /// Command, what of it differs, and why.
 const DELIBERATE: &[(&str, &str, &str)] = &[
+    ("bitop", "arguments", "has DIFF, DIFF1, ANDOR and ONE, as Redis 8.2"),
     ("client|kill", "arguments", "as in 7.2: after the names of 7.0 changed and before 7.4 added MAXAGE"),
     ("quit", "replaced_by", "says the same in other words"),
     ("set", "arguments", "has IFEQ, as Valkey 8.1"),

@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/base/clock.rs",
     "src/base/log.rs",
     "src/base/slab.rs",
+    "src/ds/bits.rs",
     "src/ds/dict/directory.rs",
     "src/ds/dict/grow.rs",
     "src/ds/dict/segment.rs",

@@ -1,5 +1,6 @@
 //! Floor 4: the data commands, a file a family. A handler sees data and arguments, never a connection.
 
+pub mod bitmap;
 pub mod counter;
 pub mod database;
 pub mod dump;
@@ -98,6 +99,7 @@ const fn command(row: &'static Row, run: DataFn) -> DataCommand {
 /// Every data command.
 pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
     [
+        bitmap::COMMANDS,
         counter::COMMANDS,
         database::COMMANDS,
         dump::COMMANDS,

@@ -737,12 +737,10 @@ fn msetex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
 
 // ---- editing ----
 
-/// Longest string a command may make (`proto-max-bulk-len`'s default; stock's own hard limit is the same).
-const STRING_MAX: usize = 512 << 20;
-
 fn append(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
     let (value, own) = next_value(a)?;
+    let string_max = db.unit.string_max;
     let old = db.find(key).map(Entry::value);
     let total = match old {
         None => {
@@ -752,7 +750,7 @@ fn append(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
         Some(v) if v.kind() != crate::keyspace::Type::String => return Err(Error::WrongType),
         Some(v) => {
             let total = v.str_len() + value.len();
-            if total > STRING_MAX {
+            if total > string_max {
                 return Err(Error::StringTooLong);
             }
             db.update(key, |e| e.edit_string(|b| b.extend_from_slice(value)));
@@ -776,7 +774,7 @@ fn setrange(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effe
         out.int(old_len.unwrap_or(0) as i64);
         return Ok(Effect::None);
     }
-    let end = offset.checked_add(value.len()).filter(|end| *end <= STRING_MAX).ok_or(Error::StringTooLong)?;
+    let end = offset.checked_add(value.len()).filter(|end| *end <= db.unit.string_max).ok_or(Error::StringTooLong)?;
     if old_len.is_none() {
         db.put(key, Entry::string(key.bytes, b"", None));
     }

@@ -1,5 +1,6 @@
 //! Floor 1: the data structures. No I/O, no clock, no tokio.
 
+pub mod bits;
 pub mod dict;
 pub mod hash;
 mod limits;

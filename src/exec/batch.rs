@@ -26,6 +26,9 @@ use crate::spec::{Entry, Flags, KeyList, Row, flag as row_flag, keys};
 /// Requests prepared at once: enough to hide the memory's latency, few enough to stay in the nearest cache.
 pub const BATCH_MAX: usize = 64;
 
+/// Longest string that a master's command may make.
+const MASTER_STRING_MAX: usize = u32::MAX as usize;
+
 /// What the connection does next.
 pub enum Next {
     More,
@@ -131,6 +134,11 @@ impl<'e> Runner<'e> {
         self.unit.touch = touch_of(s);
         self.unit.policy_touch = self.unit.touch;
         self.unit.limits = s.limits();
+        self.unit.string_max = match self.source {
+            Source::Client => s.proto_max_bulk_len as usize,
+            // A master may allow more than we do. What no length field holds is nobody's will.
+            Source::Master => (s.proto_max_bulk_len as usize).max(MASTER_STRING_MAX),
+        };
         if self.source == Source::Client {
             self.role_epoch = state.role_epoch();
         }

@@ -391,11 +391,30 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Puts an entry under its own key, over whatever was there.
+    /// Puts an entry under its own key. Whatever was there is gone first, and the key a new one.
     pub fn put(&mut self, key: Key<'_>, entry: Entry) {
+        self.place(key, entry);
+        let db = self.db;
+        self.unit.event(EventClass::NEW, "new", db, key.bytes);
+    }
+
+    /// Puts an entry under its own key, as another value of the same key if there is one.
+    pub fn overwrite(&mut self, key: Key<'_>, entry: Entry) {
+        let (db, there) = (self.db, self.look(key));
+        self.place(key, entry);
+        if !there {
+            self.unit.event(EventClass::NEW, "new", db, key.bytes);
+        }
+    }
+
+    fn place(&mut self, key: Key<'_>, entry: Entry) {
         debug_assert_eq!(entry.key(), key.bytes);
         if let Some(old) = self.take(key) {
             self.discard(old);
+        }
+        // Zero is no history: a new entry counts as used now.
+        if entry.access() == 0 {
+            entry.set_access(self.unit.fresh_access());
         }
         let db = self.db;
         let at = entry.expire_ms();
@@ -408,7 +427,6 @@ impl<'a> Data<'a> {
             d.dict.note_deadline(key.hash, at);
         }
         shard.after_insert(db, key.hash);
-        self.unit.event(EventClass::NEW, "new", db, key.bytes);
     }
 
     /// Adds an entry whose key should be new; false, and nothing is changed, if it is there.

@@ -66,6 +66,14 @@ impl Entry {
         Self::string(key, value, expire_ms)
     }
 
+    /// A string that counts as edited in place: `raw`, whatever its length and even if it is a number.
+    pub fn raw(key: &[u8], value: Vec<u8>) -> Self {
+        if value.len() > INLINE_MAX {
+            return Self::build(key, Payload::Object(Box::new(Object::Large(value.into()))), None, EDITED);
+        }
+        Self::build(key, Payload::Inline(&value), None, EDITED)
+    }
+
     pub fn int(key: &[u8], value: i64, expire_ms: Option<i64>) -> Self {
         Self::build(key, Payload::Int(value), expire_ms, 0)
     }
@@ -324,6 +332,36 @@ impl Entry {
         self.set_access(access);
     }
 
+    /// Edits the string's bytes without changing how many there are, where they lie if that can be. The value is `raw`
+    /// from then on.
+    pub fn edit_bytes<R>(&mut self, edit: impl FnOnce(&mut [u8]) -> R) -> R {
+        if self.byte(0) != KIND_INLINE {
+            return self.edit_grown(0, edit);
+        }
+        // SAFETY: an inline payload has this many initialised bytes behind the header, and `&mut self` makes the access
+        // unique.
+        let bytes = unsafe {
+            self.0.as_ptr().add(1).write(self.flags() | EDITED);
+            std::slice::from_raw_parts_mut(self.payload(), self.inline_len())
+        };
+        edit(bytes)
+    }
+
+    /// As [`Entry::edit_bytes`], after filling the string up with zeros to `len`.
+    pub fn edit_grown<R>(&mut self, len: usize, edit: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut result = None;
+        self.edit_string(|b| {
+            if b.len() < len {
+                b.resize(len, 0);
+            }
+            result = Some(edit(b));
+        });
+        match result {
+            Some(result) => result,
+            None => unreachable!("a string is edited once"),
+        }
+    }
+
     /// The same value and expiry under another key (RENAME, COPY). Objects are moved, not copied.
     pub fn renamed(mut self, key: &[u8]) -> Self {
         let (access, expire, flags) = (self.access(), self.expire_ms(), self.flags());
@@ -446,6 +484,10 @@ mod tests {
             prop_assert_eq!(text(&e), first.clone());
             e.edit_string(|b| b.extend_from_slice(&second));
             prop_assert_eq!(text(&e), [&first[..], &second[..]].concat());
+            let last = e.edit_bytes(|b| b.last_mut().map(|b| std::mem::replace(b, 7)));
+            prop_assert_eq!(last.is_some(), text(&e).last() == Some(&7));
+            e.edit_grown(20_000, |b| b[19_999] = 1);
+            prop_assert_eq!((text(&e).len(), e.expire_ms()), (20_000, later));
             e.set_string(&second, expire);
             prop_assert_eq!(text(&e), second.clone());
             prop_assert_eq!(e.expire_ms(), expire);

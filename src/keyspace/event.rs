@@ -5,6 +5,8 @@
 pub struct EventClass(pub u32);
 
 impl EventClass {
+    /// A change that nobody is told of.
+    pub const NONE: Self = Self(0);
     pub const KEYSPACE: Self = Self(1);
     pub const KEYEVENT: Self = Self(1 << 1);
     pub const GENERIC: Self = Self(1 << 2);

@@ -24,6 +24,9 @@ pub enum Touch {
     No,
 }
 
+/// The default of `proto-max-bulk-len`.
+const STRING_MAX: usize = 512 << 20;
+
 /// A key that went away beside the command itself, to be told to replicas before the command's own effect.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Gone {
@@ -40,6 +43,8 @@ pub struct Unit {
     pub touch: Touch,
     /// What the eviction policy tracks, whether or not this unit leaves a trace.
     pub policy_touch: Touch,
+    /// Bytes of the longest string a command may make (`proto-max-bulk-len`).
+    pub string_max: usize,
     /// Bits of [`EventClass`] somebody listens to.
     pub notify_mask: u32,
     /// Thresholds of the encodings.
@@ -62,6 +67,7 @@ impl Default for Unit {
             policy: ExpirePolicy::Delete,
             touch: Touch::Lru,
             policy_touch: Touch::Lru,
+            string_max: STRING_MAX,
             notify_mask: 0,
             limits: Limits::default(),
             gone: Vec::new(),

@@ -12,6 +12,26 @@ pub fn set(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     Ok(())
 }
 
+/// BITFIELD only reads where every operation is a GET.
+pub fn bitfield(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
+    let mut at = 2;
+    let mut writes = false;
+    while let Some(word) = argv.get(at) {
+        // GET has two words behind it, SET and INCRBY three, OVERFLOW one.
+        at += match () {
+            () if word.eq_ignore_ascii_case(b"get") => 3,
+            () if word.eq_ignore_ascii_case(b"overflow") => 2,
+            () => {
+                writes = true;
+                4
+            }
+        };
+    }
+    let flags = if writes { RW.or(ACCESS).or(UPDATE) } else { RO.or(ACCESS) };
+    out.push(KeyPos { index: 1, flags });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,6 +43,22 @@ mod tests {
             let argv = OwnedArgv::from_words(line.split(' '));
             let mut out = KeyList::new();
             set(&argv.as_argv(), &mut out).unwrap();
+            assert_eq!(out[..], [KeyPos { index: 1, flags }], "{line}");
+        }
+    }
+
+    #[test]
+    fn bitfield_reads_unless_it_sets_or_increments() {
+        let (reads, writes) = (RO.or(ACCESS), RW.or(ACCESS).or(UPDATE));
+        for (line, flags) in [
+            ("BITFIELD k", reads),
+            ("BITFIELD k GET u8 0 OVERFLOW SAT get set 0", reads),
+            ("BITFIELD k GET u8 0 SET u8 0 1", writes),
+            ("BITFIELD k OVERFLOW FAIL INCRBY u8 0 1", writes),
+        ] {
+            let argv = OwnedArgv::from_words(line.split(' '));
+            let mut out = KeyList::new();
+            bitfield(&argv.as_argv(), &mut out).unwrap();
             assert_eq!(out[..], [KeyPos { index: 1, flags }], "{line}");
         }
     }

@@ -16,3 +16,4 @@ mod replication;
 mod stock_tools;
 mod tools;
 mod tutorials;
+mod types_bits;
