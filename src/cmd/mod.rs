@@ -5,6 +5,7 @@ pub mod counter;
 pub mod database;
 pub mod dump;
 pub mod generic;
+pub mod hyperloglog;
 pub mod lcs;
 pub mod memory;
 pub mod string;
@@ -104,6 +105,7 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         database::COMMANDS,
         dump::COMMANDS,
         generic::COMMANDS,
+        hyperloglog::COMMANDS,
         lcs::COMMANDS,
         memory::COMMANDS,
         string::COMMANDS,

@@ -3,6 +3,7 @@
 pub mod bits;
 pub mod dict;
 pub mod hash;
+pub mod hll;
 mod limits;
 pub mod list;
 pub mod listpack;

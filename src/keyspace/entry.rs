@@ -332,6 +332,15 @@ impl Entry {
         self.set_access(access);
     }
 
+    /// Replaces the value by a string that counts as edited in place; the expiry stays.
+    pub fn set_raw(&mut self, value: Vec<u8>) {
+        let (access, expire) = (self.access(), self.expire_ms());
+        let mut new = Self::raw(self.key(), value);
+        new.set_expire_ms(expire);
+        new.set_access(access);
+        *self = new;
+    }
+
     /// Edits the string's bytes without changing how many there are, where they lie if that can be. The value is `raw`
     /// from then on.
     pub fn edit_bytes<R>(&mut self, edit: impl FnOnce(&mut [u8]) -> R) -> R {

@@ -81,6 +81,10 @@ fn by_spec(spec: &KeySpec, argv: &Argv<'_>, out: &mut KeyList) -> Result<(), Bad
         }
         FindKeys::Unknown => return Err(BadKeys),
     };
+    if first == words && last == words - 1 && !out.is_empty() {
+        // More keys may follow the first ones, and need not: PFMERGE without sources.
+        return Ok(());
+    }
     if last >= words || last < first || first >= words {
         return Err(BadKeys);
     }
@@ -123,6 +127,9 @@ mod tests {
         check(const { &[KeySpec::at(1, OW).through(-1).every(2)] }, "mset a 1 b 2", Ok(&[1, 3]));
         check(const { &[KeySpec::at(2, RO).through(1)] }, "x y a b", Ok(&[2, 3]));
         check(&[KEYS_RO], "mget", Err(BadKeys));
+        const PFMERGE: &[KeySpec] = &[KEY1_RW_UPDATE, KeySpec::at(2, RO).through(-1)];
+        check(PFMERGE, "pfmerge a b c", Ok(&[1, 2, 3]));
+        check(PFMERGE, "pfmerge a", Ok(&[1]));
     }
 
     #[test]

@@ -17,3 +17,4 @@ mod stock_tools;
 mod tools;
 mod tutorials;
 mod types_bits;
+mod types_hll;
