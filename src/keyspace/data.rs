@@ -69,8 +69,41 @@ impl<'a> Data<'a> {
     }
 
     #[inline]
-    fn shard(&mut self, hash: u64) -> &mut Shard {
+    pub(super) fn shard(&mut self, hash: u64) -> &mut Shard {
         locked(&mut self.locks, self.ks, hash)
+    }
+
+    /// Whether anybody waits for a key of the shards that this unit declared. A unit that runs alone may ask for any.
+    #[inline]
+    pub fn someone_waits(&self) -> bool {
+        match &self.locks {
+            Locks::One(_, guard) => !guard.waiters.is_empty(),
+            Locks::Some(guards) => guards.iter().any(|(_, guard)| !guard.waiters.is_empty()),
+            Locks::Alone(_) => false,
+        }
+    }
+
+    /// The shard of a hash, if this unit holds it.
+    pub(super) fn held(&self, hash: u64) -> Option<&Shard> {
+        let id = self.ks.shard_of(hash);
+        match &self.locks {
+            Locks::One(held, guard) => (*held == id).then_some(&**guard),
+            Locks::Some(guards) => {
+                let at = guards.binary_search_by_key(&id, |(held, _)| *held).ok()?;
+                Some(&*guards[at].1)
+            }
+            Locks::Alone(guards) => guards[id.0 as usize].as_deref(),
+        }
+    }
+
+    /// Lets the locks go and takes those of these hashes.
+    pub(super) fn lock_again(&mut self, hashes: &[u64]) {
+        let mut ids: SmallVec<[ShardId; 16]> = hashes.iter().map(|h| self.ks.shard_of(*h)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        // Dropped before the first is taken: two are taken in ascending order only.
+        self.locks = Locks::Some(SmallVec::new());
+        self.locks = Locks::Some(ids.into_iter().map(|id| (id, self.ks.lock(id))).collect());
     }
 
     fn each_shard(&mut self, mut f: impl FnMut(&mut Shard, &mut Unit)) {
@@ -115,6 +148,7 @@ impl<'a> Data<'a> {
         if let Some(entry) = self.take(key) {
             self.discard(entry);
             let db = self.db;
+            locked(&mut self.locks, self.ks, key.hash).waiters.note(db, key, self.unit);
             self.unit.expired += 1;
             self.unit.gone.push(Gone { db, key: key.bytes.into() });
             self.unit.event(EventClass::EXPIRED, "expired", db, key.bytes);
@@ -198,6 +232,16 @@ impl<'a> Data<'a> {
         let db = self.db;
         let at = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes).and_then(Entry::expire_ms);
         at.is_some_and(|at| at < self.unit.now_ms)
+    }
+
+    /// What the key holds, without a trace of the look, not even of an expiry.
+    pub fn kind(&mut self, key: Key<'_>) -> Option<Type> {
+        let db = self.db;
+        let (at, kind) = {
+            let entry = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes)?;
+            (entry.expire_ms(), entry.value().kind())
+        };
+        (!self.is_over(at)).then_some(kind)
     }
 
     pub fn exists(&mut self, key: Key<'_>) -> bool {
@@ -313,7 +357,11 @@ impl<'a> Data<'a> {
     #[inline]
     pub fn changed(&mut self, key: Key<'_>, class: EventClass, event: &'static str) {
         let db = self.db;
-        self.shard(key.hash).signal(db, key.bytes);
+        let shard = locked(&mut self.locks, self.ks, key.hash);
+        shard.signal(db, key.bytes);
+        if !shard.waiters.is_empty() {
+            shard.waiters.note(db, key, self.unit);
+        }
         self.unit.dirty += 1;
         self.unit.event(class, event, db, key.bytes);
     }
@@ -531,9 +579,18 @@ impl<'a> Data<'a> {
             n += shard.dbs[db].dict.len();
             shard.signal_replaced(db, None, unit.now_ms);
             unit.garbage.extend(shard.take_db(db, bits).map(Garbage::Dict));
+            shard.waiters.note_all(db, unit, |_| false);
         });
         self.unit.dirty += n as u64;
         n
+    }
+
+    /// Notes all keys of a database that somebody waits for and that are there: the whole of it may have changed.
+    pub(super) fn note_waited_for(&mut self, db: usize) {
+        self.each_shard(|shard, unit| {
+            let dict = &shard.dbs[db].dict;
+            shard.waiters.note_all(db, unit, |key| dict.get(key.hash, key.bytes).is_some());
+        });
     }
 
     /// Exchanges two databases.
@@ -546,6 +603,8 @@ impl<'a> Data<'a> {
             shard.signal_replaced(b, Some(a), unit.now_ms);
             shard.dbs.swap(a, b);
         });
+        self.note_waited_for(a);
+        self.note_waited_for(b);
         self.unit.dirty += 1;
     }
 }

@@ -1,4 +1,4 @@
-//! Floor 2: entries, shards, databases, expiry, watches and key events. Knows no command and no connection.
+//! Floor 2: entries, shards, databases, expiry, watches, waiters and key events. Knows no command and no connection.
 
 pub mod data;
 pub mod entry;
@@ -8,6 +8,7 @@ pub mod key;
 pub mod shard;
 pub mod unit;
 pub mod value;
+pub mod waiters;
 
 pub use data::{Data, KeepTtl};
 pub use entry::Entry;
@@ -16,3 +17,4 @@ pub use key::Key;
 pub use shard::{Keyspace, PreImage, ShardId};
 pub use unit::{ExpirePolicy, Unit};
 pub use value::{Aggregate, Object, Type, ValueRef};
+pub use waiters::{Ready, Waiter};

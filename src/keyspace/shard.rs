@@ -1,4 +1,4 @@
-//! Shards: where the entries lie, who watches them, and what a running snapshot needs of them.
+//! Shards: where the entries lie, who watches them or waits for them, and what a running snapshot needs of them.
 //!
 //! A shard is one mutex around its part of every database. Whoever holds two takes them in ascending order. Knows no
 //! command; the snapshot's format is its sink's business.
@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::entry::Entry;
 use super::value::Object;
+use super::waiters::Waiters;
 use crate::base::hash;
 use crate::ds::dict::Dict;
 
@@ -78,6 +79,7 @@ pub(super) struct Watched {
 pub struct Shard {
     pub(super) dbs: Box<[Db]>,
     pub(super) watched: Watched,
+    pub(super) waiters: Waiters,
     snapshot: Option<ShardSnapshot>,
 }
 
@@ -193,7 +195,12 @@ impl Keyspace {
 impl Shard {
     fn new(databases: usize, bits: u32) -> Self {
         let db = || Db { dict: new_dict(bits), expiring: 0, snapshot_db: 0, snapshot_cursor: None, in_snapshot: false };
-        Self { dbs: (0..databases).map(|_| db()).collect(), watched: Watched::default(), snapshot: None }
+        Self {
+            dbs: (0..databases).map(|_| db()).collect(),
+            watched: Watched::default(),
+            waiters: Waiters::default(),
+            snapshot: None,
+        }
     }
 
     /// To be called before the segment of `hash` changes: a running snapshot keeps what it held.

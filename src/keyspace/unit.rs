@@ -1,8 +1,11 @@
 //! What one unit of work (a command, an EXEC) carries along: its frozen clock, and what it leaves behind for others to
 //! act on. Knows no data.
 
+use std::collections::VecDeque;
+
 use super::event::{Event, EventClass};
 use super::shard::Garbage;
+use super::waiters::Ready;
 use crate::ds::Limits;
 
 /// What a lookup does with a key whose time is over.
@@ -53,6 +56,8 @@ pub struct Unit {
     pub gone: Vec<Gone>,
     pub events: Vec<Event>,
     pub garbage: Vec<Garbage>,
+    /// Keys that changed while somebody waited for them: to be served before the unit lets go of its locks.
+    pub ready: VecDeque<Ready>,
     /// Changes to the data set, as `rdb_changes_since_last_save` counts them.
     pub dirty: u64,
     pub hits: u64,
@@ -73,6 +78,7 @@ impl Default for Unit {
             gone: Vec::new(),
             events: Vec::new(),
             garbage: Vec::new(),
+            ready: VecDeque::new(),
             dirty: 0,
             hits: 0,
             misses: 0,
