@@ -2,26 +2,30 @@
 //!
 //! Knows no socket: requests come parsed, replies go into a buffer.
 
+mod exec;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arc_swap::Guard;
 use smallvec::SmallVec;
 
+use super::block::{self, Service};
 use super::call::{Call, Flow, Handler, Takeover, Wait};
 use super::client::flag;
 use super::engine::Engine;
 use super::gate::{AllGates, Gate, WorkerId, step_aside};
-use super::multi::{Footprint, Multi, Queued};
+use super::monitor::{note, show_if_watched as show};
+use super::multi::Queued;
 use super::propagate::Effects;
-use super::session::{ReplyMode, Session};
+use super::session::Session;
 use crate::base::{Error, clock};
 use crate::cmd::{DataFn, Effect};
 use crate::config::{MaxmemoryPolicy, Settings};
 use crate::keyspace::unit::Touch;
-use crate::keyspace::{Data, ExpirePolicy, Key, Unit};
+use crate::keyspace::{Data, ExpirePolicy, Unit};
 use crate::resp::{Argv, Reply};
-use crate::spec::{Entry, Flags, KeyList, Row, flag as row_flag, keys};
+use crate::spec::{Entry, Flags, Row, flag as row_flag};
 
 /// Requests prepared at once: enough to hide the memory's latency, few enough to stay in the nearest cache.
 pub const BATCH_MAX: usize = 64;
@@ -226,14 +230,9 @@ impl<'e> Runner<'e> {
                 Next::More
             }
         };
-        match session.reply_mode {
-            ReplyMode::On => {}
-            ReplyMode::Off => out.truncate(mark),
-            ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
-            ReplyMode::Skip => {
-                out.truncate(mark);
-                session.reply_mode = ReplyMode::On;
-            }
+        // The reply of a command that waits comes later; so does the question whether it is wanted.
+        if !matches!(next, Next::Wait(_)) {
+            session.mute(out, mark);
         }
         if session.close_after_reply { Next::Close } else { next }
     }
@@ -356,20 +355,8 @@ impl<'e> Runner<'e> {
         if !session.authenticated && !flags.has(row_flag::NO_AUTH) {
             return Err(Error::NoAuth);
         }
-        let writes = flags.has(row_flag::WRITE);
+        refuse_write(self.forbidden, flags)?;
         let has = |bit| self.forbidden & bit != 0;
-        if has(OUT_OF_MEMORY) && flags.has(row_flag::DENYOOM) {
-            return Err(Error::OutOfMemory);
-        }
-        if has(MISCONF) && writes {
-            return Err(Error::MisconfSave);
-        }
-        if has(NO_REPLICAS) && writes {
-            return Err(Error::NoReplicas);
-        }
-        if has(READ_ONLY) && writes {
-            return Err(Error::ReadOnly);
-        }
         if session.proto == 2 && session.is_subscribed() && !flags.has(row_flag::WHILE_SUBSCRIBED) {
             return Err(Error::PubSubContext(row.name.to_owned()));
         }
@@ -416,10 +403,10 @@ impl<'e> Runner<'e> {
             Handler::Data(f) => {
                 if row.flags.has(row_flag::EXCLUSIVE) {
                     self.run_alone(session, command, f, argv, raw, out);
+                    Next::More
                 } else {
-                    self.run_data(session, command, f, hash, argv, raw, out);
+                    self.run_data(session, command, f, hash, argv, raw, out)
                 }
-                Next::More
             }
             Handler::Session(f) => {
                 self.leave_gate();
@@ -447,7 +434,10 @@ impl<'e> Runner<'e> {
         self.ticks = now;
         // The errors of what EXEC ran are counted where they belong.
         let failed = out.errors() != failed_before && !ran;
-        note(self.engine, &self.settings, self.worker, session, command, argv, took_us, failed);
+        // Who waits at keys is counted when the wait is over.
+        if !(matches!(next, Next::Wait(_)) && matches!(command.handler, Handler::Data(_))) {
+            note(self.engine, &self.settings, self.worker, &session.handle, command, argv, took_us, failed);
+        }
         next
     }
 
@@ -461,36 +451,48 @@ impl<'e> Runner<'e> {
         argv: Argv<'_>,
         raw: Option<&[u8]>,
         out: &mut Reply,
-    ) {
+    ) -> Next {
         let engine = self.engine;
         if self.gate.is_none() {
             self.gate = Some(engine.gates.pass(self.worker));
             if !self.still_admitted(session, command.row, command.row.flags, out) {
-                return;
+                return Next::More;
             }
         }
         self.quiet(session);
+        let mut args = command.args(argv);
         let mut data = match hash {
-            Some(hash) => Data::lock_one(&engine.ks, hash, session.db, &mut self.unit),
+            Some(hash) => {
+                args = args.with_key_hash(1, hash);
+                let mut data = Data::lock_one(&engine.ks, hash, session.db, &mut self.unit);
+                if data.someone_waits() {
+                    data.hold_for_waiters(&[hash]);
+                }
+                data
+            }
             None => {
-                let mut found = KeyList::new();
-                // Wrong keys: the handler finds the same and answers so, without touching any.
-                let _ = keys::keys(command.row, &argv, &mut found);
-                let hashes = found.iter().map(|k| Key::new(argv.word(k.index as usize)).hash);
-                Data::lock_many(&engine.ks, hashes, session.db, &mut self.unit)
+                let hashes = block::declared(command.row, argv);
+                let mut data = Data::lock_many(&engine.ks, hashes.iter().copied(), session.db, &mut self.unit);
+                if data.someone_waits() {
+                    data.hold_for_waiters(&hashes);
+                }
+                data
             }
         };
-        let mut args = command.args(argv);
-        if let Some(hash) = hash {
-            args = args.with_key_hash(1, hash);
-        }
-        let result = f(&mut data, &mut args, out);
-        if let Ok(Effect::Block(block)) = &result {
-            block.on_timeout.reply(out);
-        }
-        match result {
+        let mut next = Next::More;
+        match f(&mut data, &mut args, out) {
             // The commonest case: a read that found nothing expired.
             Ok(Effect::None) if data.unit.gone.is_empty() => {}
+            Ok(Effect::Block(wanted)) => {
+                if self.source == Source::Client {
+                    let mut effects = Effects::default();
+                    effects.gone(&mut data.unit.gone);
+                    effects.append(engine);
+                    let tried_us = clock::ticks_to_us(clock::ticks().saturating_sub(self.ticks));
+                    let wait = block::begin(engine, self.worker, session, &mut data, command, argv, *wanted, tried_us);
+                    next = Next::Wait(wait);
+                }
+            }
             Ok(effect) => {
                 if self.source == Source::Client && engine.log.is_active() {
                     let mut effects = Effects::default();
@@ -511,8 +513,11 @@ impl<'e> Runner<'e> {
                 out.error(&e);
             }
         }
+        Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
+            .follow_up(&mut data);
         drop(data);
         self.settle();
+        next
     }
 
     /// A command that touches what it did not declare.
@@ -544,6 +549,7 @@ impl<'e> Runner<'e> {
             self.applied(session);
             self.append_passed();
         }
+        self.follow_up_alone(&gates, session);
         drop(gates);
         self.settle();
     }
@@ -563,6 +569,11 @@ impl<'e> Runner<'e> {
         };
         let result = if command.flags.has(row_flag::LONG) { step_aside(run) } else { run() };
         match result {
+            Ok(Effect::Block(wanted)) => {
+                // Nobody may wait here.
+                wanted.on_timeout.reply(out);
+                Effect::None
+            }
             Ok(effect) => effect,
             Err(e) => {
                 self.fail(&e, out);
@@ -592,7 +603,12 @@ impl<'e> Runner<'e> {
         match flow {
             Flow::Done => Next::More,
             Flow::Close => Next::Close,
-            Flow::Wait(wait) => Next::Wait(wait),
+            Flow::Wait(wait) => {
+                if wait.ending.is_some() {
+                    session.handle.begin_wait(wait.timeout_ms != 0);
+                }
+                Next::Wait(wait)
+            }
             Flow::Takeover(t) => Next::Takeover(t),
         }
     }
@@ -626,138 +642,6 @@ impl<'e> Runner<'e> {
         }
     }
 
-    /// EXEC: the queue as one unit. False if it was refused.
-    fn exec(&mut self, session: &mut Session, row: &Row, out: &mut Reply) -> bool {
-        let engine = self.engine;
-        let Some(multi) = session.multi.take() else {
-            self.fail(&Error::text("ERR EXEC without MULTI"), out);
-            return false;
-        };
-        if multi.aborted {
-            session.discard(engine);
-            self.fail(&Error::ExecAbort, out);
-            return false;
-        }
-        self.quiet(session);
-        let mut effects = Effects::default();
-        match multi.footprint(engine) {
-            Footprint::Keys(mut hashes) => {
-                // A watched key's shard is locked too, so that the look at the flag is part of the unit.
-                if let Some(w) = &session.watches {
-                    hashes.extend(w.keys.iter().map(|(_, key)| Key::new(key).hash));
-                }
-                let gate = engine.gates.pass(self.worker);
-                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
-                    session.discard(engine);
-                    return false;
-                }
-                let mut data = Data::lock_many(&engine.ks, hashes.into_iter(), session.db, &mut self.unit);
-                if broken(session, &mut data) {
-                    out.null_array();
-                } else {
-                    out.array(multi.queue.len());
-                    for q in &multi.queue {
-                        let command = engine.table.get(q.id);
-                        let Handler::Data(f) = command.handler else { continue };
-                        let argv = q.argv.as_argv();
-                        show(engine, session, command.row, argv);
-                        let started = clock::ticks();
-                        let errors = out.errors();
-                        let result = f(&mut data, &mut command.args(argv), out);
-                        effects.gone(&mut data.unit.gone);
-                        match result {
-                            Ok(effect) => effects.push(data.db, argv, None, effect),
-                            Err(e) => {
-                                engine.stats.error(&e);
-                                out.error(&e);
-                            }
-                        }
-                        let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
-                        let failed = out.errors() != errors;
-                        note(engine, &self.settings, self.worker, session, command, argv, us, failed);
-                    }
-                }
-                if self.source == Source::Client
-                    && let Some(end) = effects.append(engine)
-                {
-                    session.last_write_offset = end;
-                }
-                drop(data);
-                if self.source == Source::Master {
-                    self.applied(session);
-                    self.append_passed();
-                }
-                drop(gate);
-            }
-            Footprint::Alone => {
-                let gates = engine.gates.take_all();
-                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
-                    session.discard(engine);
-                    return false;
-                }
-                let is_broken = {
-                    let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
-                    broken(session, &mut data)
-                };
-                if is_broken {
-                    out.null_array();
-                } else {
-                    self.exec_alone(&gates, session, &multi, &mut effects, out);
-                }
-                if self.source == Source::Client
-                    && let Some(end) = effects.append(engine)
-                {
-                    session.last_write_offset = end;
-                }
-                if self.source == Source::Master {
-                    self.applied(session);
-                    self.append_passed();
-                }
-                drop(gates);
-            }
-        }
-        session.discard(engine);
-        self.settle();
-        true
-    }
-
-    fn exec_alone<'m>(
-        &mut self,
-        gates: &AllGates<'_>,
-        session: &mut Session,
-        multi: &'m Multi,
-        effects: &mut Effects<'m>,
-        out: &mut Reply,
-    ) {
-        out.array(multi.queue.len());
-        for q in &multi.queue {
-            let argv = q.argv.as_argv();
-            let command = self.engine.table.get(q.id);
-            show(self.engine, session, command.row, argv);
-            let started = clock::ticks();
-            let errors = out.errors();
-            let effect = match command.handler {
-                Handler::Data(f) => self.alone(gates, session, command, f, argv, out),
-                Handler::Session(f) => {
-                    let (effect, flow) = self.session_command(session, command.row, f, argv, out, true);
-                    if matches!(flow, Flow::Close) {
-                        session.close_after_reply = true;
-                    }
-                    effect
-                }
-                Handler::Exec | Handler::Container => {
-                    self.fail(&Error::Arity(command.row.name.to_owned()), out);
-                    Effect::None
-                }
-            };
-            effects.gone(&mut self.unit.gone);
-            effects.push(session.db, argv, None, effect);
-            let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
-            let failed = out.errors() != errors;
-            note(self.engine, &self.settings, self.worker, session, command, argv, us, failed);
-        }
-    }
-
     /// CLIENT NO-TOUCH looks without leaving a trace.
     fn quiet(&mut self, session: &Session) {
         if session.handle.has(flag::NO_TOUCH) {
@@ -765,24 +649,20 @@ impl<'e> Runner<'e> {
         }
     }
 
+    /// As [`Service::follow_up`], for a unit that ran alone.
+    fn follow_up_alone(&mut self, _proof: &AllGates<'_>, session: &Session) {
+        if self.unit.ready.is_empty() && self.unit.events.is_empty() {
+            return;
+        }
+        let engine = self.engine;
+        let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
+        Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
+            .follow_up(&mut data);
+    }
+
     /// After a unit: what it left behind goes where it belongs.
     fn settle(&mut self) {
-        let (engine, unit) = (self.engine, &mut self.unit);
-        if unit.dirty != 0 {
-            engine.state.dirty.fetch_add(unit.dirty, Relaxed);
-            unit.dirty = 0;
-        }
-        if unit.hits | unit.misses | unit.expired != 0 {
-            engine.stats.lookups(self.worker.0, unit.hits, unit.misses, unit.expired);
-            (unit.hits, unit.misses, unit.expired) = (0, 0, 0);
-        }
-        unit.gone.clear();
-        if !unit.events.is_empty() {
-            engine.pubsub.publish_events(unit.notify_mask, unit.events.drain(..));
-        }
-        if !unit.garbage.is_empty() {
-            engine.free_later(unit.garbage.drain(..));
-        }
+        self.engine.settle(self.worker, &mut self.unit);
     }
 
     /// Runs `f` behind this worker's gate: what it does is on one side of every cut.
@@ -816,37 +696,23 @@ impl<'e> Runner<'e> {
     }
 }
 
-/// Shows a command to those who watch, if anybody does.
-#[inline]
-fn show(engine: &Engine, session: &Session, row: &Row, argv: Argv<'_>) {
-    if !engine.monitors.is_empty() && !row.flags.has(row_flag::SKIP_MONITOR) {
-        super::monitor::show(engine, session, argv);
+/// Whether the state of the server is against a command with these flags because it may write.
+pub(super) fn refuse_write(forbidden: u32, flags: Flags) -> Result<(), Error> {
+    let writes = flags.has(row_flag::WRITE);
+    let has = |bit| forbidden & bit != 0;
+    if has(OUT_OF_MEMORY) && flags.has(row_flag::DENYOOM) {
+        return Err(Error::OutOfMemory);
     }
-}
-
-/// Counts a command that ran, and keeps it in mind if it was slow.
-#[inline]
-#[allow(clippy::too_many_arguments)]
-fn note(
-    engine: &Engine,
-    settings: &Settings,
-    worker: WorkerId,
-    session: &Session,
-    command: &Command,
-    argv: Argv<'_>,
-    took_us: u64,
-    failed: bool,
-) {
-    let row = command.row;
-    engine.stats.called(worker.0, command.id.0, took_us, failed);
-    if took_us >= slow_from_us(settings) && !row.flags.has(row_flag::SKIP_SLOWLOG) {
-        super::monitor::slow(engine, session, clock::now_ms(), took_us, argv);
+    if has(MISCONF) && writes {
+        return Err(Error::MisconfSave);
     }
-    let spike_ms = settings.latency_monitor_threshold as u64;
-    if spike_ms != 0 && took_us >= spike_ms.saturating_mul(1000) {
-        let event = if row.flags.has(row_flag::FAST) { "fast-command" } else { "command" };
-        engine.stats.spikes.add(event, clock::now_ms() / 1000, took_us / 1000);
+    if has(NO_REPLICAS) && writes {
+        return Err(Error::NoReplicas);
     }
+    if has(READ_ONLY) && writes {
+        return Err(Error::ReadOnly);
+    }
+    Ok(())
 }
 
 /// What a command's flags ask for; EXEC's are those of its queue as well.
@@ -863,21 +729,6 @@ enum Admitted<'e> {
     Paused { writes: bool },
 }
 
-/// Whether a watched key changed or expired since it was watched.
-fn broken(session: &Session, data: &mut Data<'_>) -> bool {
-    let Some(w) = &session.watches else { return false };
-    if w.flag.load(Relaxed) {
-        return true;
-    }
-    let db = data.db;
-    let expired = w.keys.iter().any(|(key_db, key)| {
-        data.db = *key_db;
-        data.went_stale(Key::new(key), &w.flag)
-    });
-    data.db = db;
-    expired
-}
-
 /// How lookups record accesses under the eviction policy.
 fn touch_of(s: &Settings) -> Touch {
     if matches!(s.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu) {
@@ -885,9 +736,4 @@ fn touch_of(s: &Settings) -> Touch {
     } else {
         Touch::Lru
     }
-}
-
-/// From how many microseconds on a command is slow; negative settings: never.
-fn slow_from_us(s: &Settings) -> u64 {
-    u64::try_from(s.slowlog_log_slower_than).unwrap_or(u64::MAX)
 }

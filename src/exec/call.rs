@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::client::End;
 use super::engine::Engine;
 use super::gate::WorkerId;
 use super::session::Session;
@@ -33,7 +34,18 @@ pub enum Handler {
 
 /// What a blocked command writes when its wait is over.
 pub type Completion = Box<dyn FnOnce(&mut Session, &mut Reply) + Send>;
-pub type Wait = Pin<Box<dyn Future<Output = Completion> + Send>>;
+/// The same, told how the wait ended.
+pub type Ending = Box<dyn FnOnce(End, &mut Session, &mut Reply) + Send>;
+
+/// What a blocked command waits for. Dropped when its client leaves.
+pub struct Wait {
+    /// Ready when that has come about; `None` if somebody else will say so at the client's handle.
+    pub done: Option<Pin<Box<dyn Future<Output = Completion> + Send>>>,
+    /// From now on; 0: without end.
+    pub timeout_ms: i64,
+    /// What others, and the time, end it with; `None`: they cannot.
+    pub ending: Option<Ending>,
+}
 
 /// A connection's socket, whatever its kind.
 pub trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {

@@ -10,6 +10,8 @@ use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::resp::Reply;
+
 /// Bits of [`ClientHandle::flags`].
 pub mod flag {
     pub const MULTI: u32 = 1;
@@ -24,13 +26,32 @@ pub mod flag {
     pub const MASTER: u32 = 1 << 9;
     pub const CLOSE_AFTER_REPLY: u32 = 1 << 10;
     pub const READONLY: u32 = 1 << 11;
+    /// Blocked, but not for ever.
+    pub const TIMED: u32 = 1 << 12;
 }
 
-/// How CLIENT UNBLOCK ended a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unblock {
+/// How the wait of a blocked command ended.
+#[derive(Debug)]
+pub enum End {
+    /// Its key had something: the reply, and the log's end behind what was written for it.
+    Served {
+        reply: Reply,
+        offset: Option<i64>,
+    },
     Timeout,
-    Error,
+    /// CLIENT UNBLOCK … ERROR.
+    Unblocked,
+    /// This node became a replica, or another master's.
+    RoleChanged,
+}
+
+/// Where a connection stands with a blocked command. Between `Waiting` and `Ended` there is one step, taken by one.
+#[derive(Debug, Default)]
+enum Waiting {
+    #[default]
+    No,
+    Yes,
+    Ended(End),
 }
 
 /// What other threads have put in for a connection to send.
@@ -75,7 +96,8 @@ pub struct ClientHandle {
     pub net_out_bytes: AtomicU64,
     pub authenticated: AtomicBool,
     killed: AtomicBool,
-    unblock: Mutex<Option<Unblock>>,
+    /// Locked while a waiter is served, so innermost but for the log.
+    waiting: Mutex<Waiting>,
     outbox: Mutex<Outbox>,
     has_mail: AtomicBool,
     /// Something of the above wants the connection's attention: one look for the usual case that nothing does.
@@ -110,7 +132,7 @@ impl ClientHandle {
             net_out_bytes: AtomicU64::new(0),
             authenticated: AtomicBool::new(false),
             killed: AtomicBool::new(false),
-            unblock: Mutex::new(None),
+            waiting: Mutex::default(),
             outbox: Mutex::default(),
             has_mail: AtomicBool::new(false),
             news: AtomicBool::new(false),
@@ -182,18 +204,43 @@ impl ClientHandle {
         self.killed.load(Relaxed)
     }
 
-    /// Ends a blocking command. False if none is waiting.
-    pub fn request_unblock(&self, how: Unblock) -> bool {
-        if !self.has(flag::BLOCKED) {
+    /// A blocking command begins to wait. `timed`: not for ever.
+    pub fn begin_wait(&self, timed: bool) {
+        *self.waiting.lock() = Waiting::Yes;
+        self.set(flag::BLOCKED, true);
+        self.set(flag::TIMED, timed);
+    }
+
+    /// Ends the wait of a blocking command. False if none waits, or another was first.
+    pub fn end_wait(&self, end: End) -> bool {
+        self.serve(|| Some(end))
+    }
+
+    /// Lets `f` end the wait if it can: it runs only if the wait is not over, and nobody else ends it meanwhile.
+    pub fn serve(&self, f: impl FnOnce() -> Option<End>) -> bool {
+        let mut waiting = self.waiting.lock();
+        if !matches!(*waiting, Waiting::Yes) || self.is_killed() {
             return false;
         }
-        *self.unblock.lock() = Some(how);
+        let Some(end) = f() else { return false };
+        *waiting = Waiting::Ended(end);
+        drop(waiting);
         self.announce();
         true
     }
 
-    pub fn take_unblock(&self) -> Option<Unblock> {
-        self.unblock.lock().take()
+    pub fn wait_is_over(&self) -> bool {
+        matches!(*self.waiting.lock(), Waiting::Ended(_))
+    }
+
+    /// The connection itself ends the wait. Gives what another has ended it with, if one was first.
+    pub fn finish_wait(&self) -> Option<End> {
+        let was = std::mem::take(&mut *self.waiting.lock());
+        self.set(flag::BLOCKED | flag::TIMED, false);
+        match was {
+            Waiting::No | Waiting::Yes => None,
+            Waiting::Ended(end) => Some(end),
+        }
     }
 }
 

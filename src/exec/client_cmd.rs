@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 
 use super::call::{Call, Flow, SessionCommand, SessionFn};
-use super::client::{ClientHandle, Unblock, flag};
+use super::client::{ClientHandle, End, flag};
 use super::connection::{set_name, valid_name};
 use super::describe::{ClientType, line};
 use super::help::help;
@@ -552,15 +552,15 @@ fn unblock(call: &mut Call<'_>) -> Result<Flow, Error> {
     let mut a = call.args();
     let id = a.next_i64()?;
     let how = if a.is_at_end() || a.flag("TIMEOUT") {
-        Unblock::Timeout
+        End::Timeout
     } else if a.flag("ERROR") {
-        Unblock::Error
+        End::Unblocked
     } else {
         return Err(Error::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
     };
     a.expect_end()?;
     let target = u64::try_from(id).ok().and_then(|id| call.engine.clients.get(id));
-    call.out.int(i64::from(target.is_some_and(|c| c.request_unblock(how))));
+    call.out.int(i64::from(target.is_some_and(|c| c.end_wait(how))));
     Ok(Flow::Done)
 }
 

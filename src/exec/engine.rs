@@ -9,15 +9,15 @@ use std::sync::{Arc, OnceLock};
 
 use super::call::Handler;
 use super::client::Clients;
-use super::gate::Gates;
+use super::gate::{Gates, WorkerId};
 use super::pause::Pause;
 use super::pubsub::{Monitors, PubSub};
 use super::standstill::Standstill;
 use super::state::State;
 use crate::acl::Acl;
 use crate::config::{Config, Settings};
-use crate::keyspace::Keyspace;
 use crate::keyspace::shard::Garbage;
+use crate::keyspace::{Keyspace, Unit};
 use crate::oplog::Log;
 use crate::spec::Table;
 use crate::stats::Stats;
@@ -132,6 +132,22 @@ impl Engine {
             if self.garbage.send(g).is_err() {
                 self.freeing.pending.fetch_sub(keys, Relaxed);
             }
+        }
+    }
+
+    /// After a unit: what it left behind goes where it belongs.
+    pub(super) fn settle(&self, worker: WorkerId, unit: &mut Unit) {
+        if unit.dirty != 0 {
+            self.state.dirty.fetch_add(unit.dirty, Relaxed);
+            unit.dirty = 0;
+        }
+        if unit.hits | unit.misses | unit.expired != 0 {
+            self.stats.lookups(worker.0, unit.hits, unit.misses, unit.expired);
+            (unit.hits, unit.misses, unit.expired) = (0, 0, 0);
+        }
+        unit.gone.clear();
+        if !unit.garbage.is_empty() {
+            self.free_later(unit.garbage.drain(..));
         }
     }
 

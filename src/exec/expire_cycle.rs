@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::block::Service;
 use super::engine::Engine;
 use super::propagate::Effects;
 use crate::base::clock;
@@ -54,7 +55,8 @@ fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
     if due.keys.is_empty() {
         return false;
     }
-    let _gate = engine.gates.pass(engine.gates.outsider());
+    let (worker, settings) = (engine.gates.outsider(), engine.config.now());
+    let _gate = engine.gates.pass(worker);
     // The role may have changed before the gate was passed.
     if engine.state.is_replica() {
         return false;
@@ -62,21 +64,24 @@ fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
     let mut unit = Unit {
         now_ms,
         policy: ExpirePolicy::Delete,
-        notify_mask: engine.settings().notify_keyspace_events.0,
+        notify_mask: settings.notify_keyspace_events.0,
+        limits: settings.limits(),
         ..Unit::default()
     };
     for key in &due.keys {
         let key = Key::new(key);
         let mut data = Data::lock_one(&engine.ks, key.hash, db, &mut unit);
+        if data.someone_waits() {
+            data.hold_for_waiters(&[key.hash]);
+        }
         data.expire(key);
         let mut effects = Effects::default();
         effects.gone(&mut data.unit.gone);
         effects.append(engine);
+        Service { engine, worker, settings: &settings, forbidden: 0 }.follow_up(&mut data);
     }
-    engine.stats.counters.expired_keys.fetch_add(unit.expired, Relaxed);
-    engine.state.dirty.fetch_add(unit.expired, Relaxed);
-    engine.pubsub.publish_events(unit.notify_mask, unit.events.drain(..));
-    engine.free_later(unit.garbage.drain(..));
+    unit.dirty += unit.expired;
+    engine.settle(worker, &mut unit);
     engine.log.notify_readers();
     due.keys.len() >= KEYS_AT_ONCE
 }

@@ -1,6 +1,7 @@
-//! Floor 5: how a request becomes an effect: sessions, gates, dispatch, propagation, MULTI, pub/sub.
+//! Floor 5: how a request becomes an effect: sessions, gates, dispatch, propagation, MULTI, blocking, pub/sub.
 
 pub mod batch;
+pub mod block;
 pub mod call;
 pub mod client;
 pub mod client_cmd;

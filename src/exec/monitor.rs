@@ -1,11 +1,14 @@
-//! MONITOR's lines and the slow log's entries: commands as they pass by.
+//! Commands as they pass by: MONITOR's lines, the slow log's entries, the counters.
 
-use super::call::{Call, Flow, SessionCommand};
-use super::client::flag;
+use super::call::{Call, Flow, Handler, SessionCommand};
+use super::client::{ClientHandle, flag};
 use super::engine::Engine;
+use super::gate::WorkerId;
 use super::session::Session;
 use crate::base::{Error, clock};
+use crate::config::Settings;
 use crate::resp::Argv;
+use crate::spec::Entry;
 use crate::spec::prelude::*;
 
 pub const MONITOR: Row = Row {
@@ -28,9 +31,16 @@ fn monitor(call: &mut Call<'_>) -> Result<Flow, Error> {
     Ok(Flow::Done)
 }
 
-/// Shows a command to those who watch.
+/// Shows a command to those who watch, if anybody does.
+#[inline]
+pub(super) fn show_if_watched(engine: &Engine, session: &Session, row: &Row, argv: Argv<'_>) {
+    if !engine.monitors.is_empty() && !row.flags.has(SKIP_MONITOR) {
+        show(engine, session, argv);
+    }
+}
+
 #[cold]
-pub fn show(engine: &Engine, session: &Session, argv: Argv<'_>) {
+fn show(engine: &Engine, session: &Session, argv: Argv<'_>) {
     let now = clock::now_us();
     let handle = &session.handle;
     let who = if session.is_master_link {
@@ -67,11 +77,41 @@ fn quote(out: &mut Vec<u8>, word: &[u8]) {
     out.push(b'"');
 }
 
+/// Counts a command that ran, and keeps it in mind if it was slow.
+#[inline]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn note(
+    engine: &Engine,
+    settings: &Settings,
+    worker: WorkerId,
+    client: &ClientHandle,
+    command: &Entry<Handler>,
+    argv: Argv<'_>,
+    took_us: u64,
+    failed: bool,
+) {
+    let row = command.row;
+    engine.stats.called(worker.0, command.id.0, took_us, failed);
+    if took_us >= slow_from_us(settings) && !row.flags.has(SKIP_SLOWLOG) {
+        slow(engine, client, clock::now_ms(), took_us, argv);
+    }
+    let spike_ms = settings.latency_monitor_threshold as u64;
+    if spike_ms != 0 && took_us >= spike_ms.saturating_mul(1000) {
+        let event = if row.flags.has(FAST) { "fast-command" } else { "command" };
+        engine.stats.spikes.add(event, clock::now_ms() / 1000, took_us / 1000);
+    }
+}
+
+/// From how many microseconds on a command is slow; negative settings: never.
+fn slow_from_us(s: &Settings) -> u64 {
+    u64::try_from(s.slowlog_log_slower_than).unwrap_or(u64::MAX)
+}
+
 /// Records a slow command.
 #[cold]
-pub fn slow(engine: &Engine, session: &Session, now_ms: i64, took_us: u64, argv: Argv<'_>) {
+fn slow(engine: &Engine, client: &ClientHandle, now_ms: i64, took_us: u64, argv: Argv<'_>) {
     let keep = engine.settings().slowlog_max_len as usize;
     let words: Vec<&[u8]> = argv.iter().collect();
-    let name = session.handle.names.lock().name.clone().unwrap_or_default();
-    engine.stats.slowlog.push(words.into_iter(), now_ms / 1000, took_us, &session.handle.addr, &name, keep);
+    let name = client.names.lock().name.clone().unwrap_or_default();
+    engine.stats.slowlog.push(words.into_iter(), now_ms / 1000, took_us, &client.addr, &name, keep);
 }

@@ -14,6 +14,7 @@ use super::engine::Engine;
 use super::multi::Multi;
 use crate::keyspace::Key;
 use crate::keyspace::shard::WatchFlag;
+use crate::resp::{Mark, Reply};
 
 /// CLIENT REPLY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,19 @@ impl Session {
             peer: None,
             is_master_link: false,
             close_after_reply: false,
+        }
+    }
+
+    /// Behind a reply, which began at `mark`: takes it back if the client wants none.
+    pub fn mute(&mut self, out: &mut Reply, mark: Mark) {
+        match self.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off => out.truncate(mark),
+            ReplyMode::SkipNext => self.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => {
+                out.truncate(mark);
+                self.reply_mode = ReplyMode::On;
+            }
         }
     }
 

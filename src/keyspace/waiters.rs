@@ -314,13 +314,13 @@ mod tests {
         let all: Vec<_> = (0..5).map(|_| waiter(0, &["a", "b"], &[], false)).collect();
         alone(&ks, &mut unit, |data| {
             all.iter().for_each(|w| data.enlist(w));
-            assert_eq!(order(data, 0, "a"), [], "nothing is there yet");
+            assert!(order(data, 0, "a").is_empty(), "nothing is there yet");
             set(data, "a");
             set(data, "b");
             let places: Vec<u64> = all.iter().map(|w| w.seq).collect();
             assert_eq!(order(data, 0, "a"), places);
             assert_eq!(order(data, 0, "b"), places);
-            assert_eq!(order(data, 1, "a"), [], "another database");
+            assert!(order(data, 1, "a").is_empty(), "another database");
             data.dismiss(&all[1]);
             assert!(!all[1].is_listed() && all[2].is_listed());
             assert_eq!(order(data, 0, "a"), [places[0], places[2], places[3], places[4]]);

@@ -5,7 +5,6 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use super::feed::{Feed, FeedHandle, Order};
 use super::greeting::{Answer, Greeting};
@@ -18,7 +17,8 @@ use super::wait::{Need, Tally, tally};
 use super::{fullsync, handover, upkeep};
 use crate::base::Error;
 use crate::base::number::parse_i64;
-use crate::exec::call::{Call, Completion, Flow, SessionCommand, Socket};
+use crate::exec::block::plain_ending;
+use crate::exec::call::{Call, Completion, Flow, SessionCommand, Socket, Wait};
 use crate::exec::client::{ClientHandle, flag};
 use crate::exec::{Engine, Session};
 use crate::resp::Reply;
@@ -315,16 +315,19 @@ fn wait_for(call: &mut Call<'_>, need: Need, timeout_ms: i64) -> Flow {
         let _gate = engine.gates.pass(call.worker);
         upkeep::ask_for_acks(&engine);
     }
-    Flow::Wait(Box::pin(async move {
-        let until = (timeout_ms > 0).then(|| tokio::time::sleep(Duration::from_millis(timeout_ms as u64)));
-        let satisfied = acknowledged(&repl, need, offset);
-        match until {
-            Some(until) => tokio::select! { () = satisfied => {}, () = until => {} },
-            None => satisfied.await,
-        }
-        let (tally, _) = tally(need, offset, &repl.replicas(), 0);
-        Box::new(move |_: &mut Session, out: &mut Reply| answer(out, tally)) as Completion
-    }))
+    let (waited_for, counted) = (repl.clone(), repl);
+    let done = async move {
+        acknowledged(&waited_for, need, offset).await;
+        told(&waited_for, need, offset)
+    };
+    let on_timeout: Completion = Box::new(move |session, out| told(&counted, need, offset)(session, out));
+    Flow::Wait(Wait { done: Some(Box::pin(done)), timeout_ms, ending: Some(plain_ending(engine, on_timeout)) })
+}
+
+/// The reply as it is now.
+fn told(repl: &Repl, need: Need, offset: ReplOffset) -> Completion {
+    let (tally, _) = tally(need, offset, &repl.replicas(), 0);
+    Box::new(move |_: &mut Session, out: &mut Reply| answer(out, tally))
 }
 
 async fn acknowledged(repl: &Arc<Repl>, need: Need, offset: ReplOffset) {

@@ -23,6 +23,7 @@ use super::id::Resume;
 use super::link;
 use super::state::{self, Repl};
 use crate::base::{clock, log};
+use crate::exec::block;
 use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
 
@@ -105,6 +106,7 @@ impl Follower {
             engine.log.create_backlog();
             self.repl.drop_syncing_replicas(engine);
         }
+        block::end_all(engine);
         engine.state.set_role(true);
         log::set_role('S');
         // Inside EXEC our data is ahead of the log by what the transaction did.

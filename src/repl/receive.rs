@@ -28,6 +28,7 @@ use super::link::{Connection, reason};
 use super::transfer::{Framing, Piece, Receiver};
 use crate::base::{clock, log, rand};
 use crate::config::DisklessLoad;
+use crate::exec::block;
 use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::{Data, Keyspace, Unit};
@@ -360,7 +361,7 @@ impl Job {
     }
 
     /// The data is the master's: from here on, so are history and offset.
-    fn adopt(&self, _proof: &AllGates<'_>) {
+    fn adopt(&self, gates: &AllGates<'_>) {
         let (engine, repl) = (self.engine(), &self.follower.repl);
         repl.drop_replicas(engine);
         // A master that knows only SYNC has no history that anybody could name.
@@ -369,6 +370,7 @@ impl Job {
         repl.adopt(engine, from.replid, from.offset);
         repl.link.offset.store(from.offset, Relaxed);
         repl.link.read_offset.store(from.offset, Relaxed);
+        block::serve_all(engine, gates);
     }
 
     /// A load failed that nothing spoke against beforehand.

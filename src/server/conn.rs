@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::base::clock;
 use crate::exec::batch::{BATCH_MAX, Next, Runner, Source};
-use crate::exec::call::{Completion, Socket, Takeover, Wait};
-use crate::exec::client::{Unblock, flag};
+use crate::exec::call::{Completion, Ending, Socket, Takeover, Wait};
+use crate::exec::client::{End, flag};
 use crate::exec::engine::Engine;
 use crate::exec::gate::WorkerId;
 use crate::exec::session::Session;
@@ -29,8 +29,12 @@ enum Woken {
     Sent,
     /// Somebody posted, killed or unblocked.
     News,
-    /// What a blocked command waited for.
+    /// What a blocked command waited for has come about.
     Done(Completion),
+    /// A blocked command's time is up.
+    TimeUp,
+    /// CLIENT PAUSE is over.
+    Unpaused,
     Failed,
 }
 
@@ -39,9 +43,37 @@ enum Waiting {
     /// Nothing: requests are executed as they come.
     No,
     /// A blocked command.
-    Command(Wait),
+    Command(Blocked),
     /// CLIENT PAUSE; the command is executed again then.
     Pause(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// A blocked command, and its time.
+struct Blocked {
+    wait: Wait,
+    until: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Blocked {
+    fn new(wait: Wait) -> Self {
+        let ms = u64::try_from(wait.timeout_ms).ok().filter(|ms| *ms > 0);
+        let until = ms.map(|ms| Box::pin(tokio::time::sleep(std::time::Duration::from_millis(ms))));
+        Self { wait, until }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        if let Some(done) = &mut self.wait.done
+            && let Poll::Ready(completion) = done.as_mut().poll(cx)
+        {
+            return Poll::Ready(Woken::Done(completion));
+        }
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Woken::TimeUp);
+        }
+        Poll::Pending
+    }
 }
 
 /// Unread input of a blocked client is kept, but not without end.
@@ -119,18 +151,16 @@ impl<S: Socket + 'static> Conn<S> {
                     if self.over_output_limit() {
                         return None;
                     }
-                    if let Some(how) = self.session.handle.take_unblock()
-                        && let Waiting::Command(_) = waiting
-                    {
-                        waiting = Waiting::No;
-                        self.unblocked(how);
-                    } else {
+                    if !matches!(waiting, Waiting::Command(_)) || !self.session.handle.wait_is_over() {
                         continue;
                     }
+                    self.end_wait(&mut waiting, None);
                 }
-                Woken::Done(completion) => {
-                    completion(&mut self.session, &mut self.out);
-                    self.end_block();
+                Woken::TimeUp => self.end_wait(&mut waiting, None),
+                Woken::Done(completion) => self.end_wait(&mut waiting, Some(completion)),
+                Woken::Unpaused => {
+                    self.session.handle.set(flag::BLOCKED, false);
+                    self.session.handle.last_active_ms.store(clock::now_ms(), Relaxed);
                     waiting = Waiting::No;
                 }
                 Woken::Read(n) => {
@@ -145,12 +175,13 @@ impl<S: Socket + 'static> Conn<S> {
             if self.engine.state.snapshot_behind.load(Relaxed) {
                 give_way(self.engine.clone()).await;
             }
-            match self.execute() {
+            let next = if self.closing { Next::Close } else { self.execute() };
+            match next {
                 Next::More => {}
                 Next::Close => self.closing = true,
                 Next::Wait(wait) => {
                     self.session.handle.set(flag::BLOCKED, true);
-                    waiting = Waiting::Command(wait);
+                    waiting = Waiting::Command(Blocked::new(wait));
                 }
                 Next::Paused { writes } => {
                     self.session.handle.set(flag::BLOCKED, true);
@@ -192,14 +223,14 @@ impl<S: Socket + 'static> Conn<S> {
         }
         match waiting {
             Waiting::No => {}
-            Waiting::Command(wait) => {
-                if let Poll::Ready(done) = wait.as_mut().poll(cx) {
-                    return Poll::Ready(Woken::Done(done));
+            Waiting::Command(blocked) => {
+                if let Poll::Ready(woken) = blocked.poll(cx) {
+                    return Poll::Ready(woken);
                 }
             }
             Waiting::Pause(over) => {
                 if over.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Woken::Done(Box::new(|_, _| {})));
+                    return Poll::Ready(Woken::Unpaused);
                 }
             }
         }
@@ -287,10 +318,10 @@ impl<S: Socket + 'static> Conn<S> {
                 let raw = self.batch.raw(&self.input, self.at);
                 match runner.run(&mut self.session, p, argv, raw, &mut self.out) {
                     Next::More => self.at += 1,
-                    // The same request again, later.
-                    paused @ Next::Paused { .. } => return paused,
                     other => {
-                        self.at += 1;
+                        engine.log.notify_readers();
+                        // What is paused is the same request again, later.
+                        self.at += usize::from(!matches!(other, Next::Paused { .. }));
                         return other;
                     }
                 }
@@ -305,19 +336,21 @@ impl<S: Socket + 'static> Conn<S> {
         }
     }
 
-    fn unblocked(&mut self, how: Unblock) {
-        match how {
-            Unblock::Timeout => self.out.null_array(),
-            Unblock::Error => {
-                self.out.error_line("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-            }
+    /// A blocked command is over: by itself with `completion`, by others, or else because its time is up.
+    fn end_wait(&mut self, waiting: &mut Waiting, completion: Option<Completion>) {
+        let Waiting::Command(blocked) = std::mem::replace(waiting, Waiting::No) else { return };
+        let mark = self.out.mark();
+        // Who was first has told others that it was: that counts, whatever woke us.
+        let end = self.session.handle.finish_wait();
+        let ending: Option<Ending> = blocked.wait.ending;
+        match (end, completion, ending) {
+            (None, Some(completion), _) => completion(&mut self.session, &mut self.out),
+            (end, _, Some(ending)) => ending(end.unwrap_or(End::Timeout), &mut self.session, &mut self.out),
+            (_, _, None) => {}
         }
-        self.end_block();
-    }
-
-    fn end_block(&mut self) {
-        self.session.handle.set(flag::BLOCKED, false);
+        self.session.mute(&mut self.out, mark);
         self.session.handle.last_active_ms.store(clock::now_ms(), Relaxed);
+        self.closing |= self.session.close_after_reply;
     }
 
     /// Whether `client-output-buffer-limit` ends this connection.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::config_cmd::is_local;
 use crate::base::{Error, clock, glob, log, number};
 use crate::config::parse_memory;
+use crate::exec::block;
 use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::exec::digest;
 use crate::exec::engine::Engine;
@@ -268,11 +269,13 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         let gates = engine.gates.take_all();
         if flush {
             let garbage = engine.ks.replace(second, crate::base::clock::now_ms());
+            block::serve_all(engine, &gates);
             drop(gates);
             engine.free_later(garbage.into_iter());
         } else {
             add_all(engine, &second, merge, call.now_ms)
                 .map_err(|key| failed(&format!("key '{key}' is there already")))?;
+            block::serve_all(engine, &gates);
         }
         Ok::<_, Error>(())
     })?;

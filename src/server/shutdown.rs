@@ -19,7 +19,7 @@ use super::daemon::{self, PidFile};
 use super::listen::Listeners;
 use crate::base::{Error, clock};
 use crate::config::ShutdownOn;
-use crate::exec::call::{Call, Completion, Flow, SessionCommand};
+use crate::exec::call::{Call, Completion, Flow, SessionCommand, Wait};
 use crate::exec::engine::Engine;
 use crate::persist::Saver;
 use crate::repl::{Repl, upkeep};
@@ -232,9 +232,10 @@ fn shutdown(call: &mut Call<'_>) -> Result<Flow, Error> {
     // Subscribed before it begins, so that no failure is missed.
     let mut failures = shutdown.failures.subscribe();
     shutdown.begin(call.engine, how);
-    Ok(Flow::Wait(Box::pin(async move {
+    let failed = async move {
         let _ = failures.changed().await;
         let failed: Completion = Box::new(|_, out| out.error_line("ERR Errors trying to SHUTDOWN. Check logs."));
         failed
-    })))
+    };
+    Ok(Flow::Wait(Wait { done: Some(Box::pin(failed)), timeout_ms: 0, ending: None }))
 }

@@ -81,7 +81,7 @@ fn supervised(how: Supervised) -> &'static str {
 }
 
 pub fn clients(engine: &Arc<Engine>, page: &mut Page) {
-    let (mut connected, mut blocked, mut max_in, mut max_out) = (0, 0, 0, 0);
+    let (mut connected, mut blocked, mut timed, mut max_in, mut max_out) = (0, 0, 0, 0, 0);
     for c in engine.clients.list() {
         // Replicas have a line of their own; the link to our master is no client.
         if c.has(flag::REPLICA | flag::MASTER) {
@@ -89,6 +89,7 @@ pub fn clients(engine: &Arc<Engine>, page: &mut Page) {
         }
         connected += 1;
         blocked += usize::from(c.has(flag::BLOCKED));
+        timed += usize::from(c.has(flag::TIMED));
         max_in = max_in.max(c.query_bytes.load(Relaxed));
         max_out = max_out.max(c.out_bytes.load(Relaxed));
     }
@@ -99,9 +100,10 @@ pub fn clients(engine: &Arc<Engine>, page: &mut Page) {
     page.put("client_recent_max_output_buffer", max_out);
     page.put("blocked_clients", blocked);
     page.put("tracking_clients", 0);
-    page.put("clients_in_timeout_table", 0);
-    page.put("total_blocking_keys", 0);
-    page.put("total_blocking_keys_on_nokey", 0);
+    page.put("clients_in_timeout_table", timed);
+    let (waited_for, on_gone) = engine.ks.waited_for();
+    page.put("total_blocking_keys", waited_for);
+    page.put("total_blocking_keys_on_nokey", on_gone);
 }
 
 /// User and system time in seconds that a `stat` file of `/proc` tells, for itself and for ended children.

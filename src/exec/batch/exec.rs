@@ -1,0 +1,174 @@
+//! EXEC: what was queued, as one unit. Knows no socket.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Runner, Source};
+use crate::base::{Error, clock};
+use crate::cmd::Effect;
+use crate::exec::block::Service;
+use crate::exec::call::{Flow, Handler};
+use crate::exec::gate::AllGates;
+use crate::exec::monitor::{note, show_if_watched as show};
+use crate::exec::multi::{Footprint, Multi};
+use crate::exec::propagate::Effects;
+use crate::exec::session::Session;
+use crate::keyspace::{Data, Key};
+use crate::resp::Reply;
+use crate::spec::Row;
+
+impl Runner<'_> {
+    /// EXEC: the queue as one unit. False if it was refused.
+    pub(super) fn exec(&mut self, session: &mut Session, row: &Row, out: &mut Reply) -> bool {
+        let engine = self.engine;
+        let Some(multi) = session.multi.take() else {
+            self.fail(&Error::text("ERR EXEC without MULTI"), out);
+            return false;
+        };
+        if multi.aborted {
+            session.discard(engine);
+            self.fail(&Error::ExecAbort, out);
+            return false;
+        }
+        self.quiet(session);
+        let mut effects = Effects::default();
+        match multi.footprint(engine) {
+            Footprint::Keys(mut hashes) => {
+                // A watched key's shard is locked too, so that the look at the flag is part of the unit.
+                if let Some(w) = &session.watches {
+                    hashes.extend(w.keys.iter().map(|(_, key)| Key::new(key).hash));
+                }
+                let gate = engine.gates.pass(self.worker);
+                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
+                    session.discard(engine);
+                    return false;
+                }
+                let mut data = Data::lock_many(&engine.ks, hashes.iter().copied(), session.db, &mut self.unit);
+                if data.someone_waits() {
+                    data.hold_for_waiters(&hashes);
+                }
+                if broken(session, &mut data) {
+                    out.null_array();
+                } else {
+                    out.array(multi.queue.len());
+                    for q in &multi.queue {
+                        let command = engine.table.get(q.id);
+                        let Handler::Data(f) = command.handler else { continue };
+                        let argv = q.argv.as_argv();
+                        show(engine, session, command.row, argv);
+                        let started = clock::ticks();
+                        let errors = out.errors();
+                        let result = f(&mut data, &mut command.args(argv), out);
+                        effects.gone(&mut data.unit.gone);
+                        match result {
+                            // Nobody may wait here.
+                            Ok(Effect::Block(wanted)) => wanted.on_timeout.reply(out),
+                            Ok(effect) => effects.push(data.db, argv, None, effect),
+                            Err(e) => {
+                                engine.stats.error(&e);
+                                out.error(&e);
+                            }
+                        }
+                        let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
+                        let failed = out.errors() != errors;
+                        note(engine, &self.settings, self.worker, &session.handle, command, argv, us, failed);
+                    }
+                }
+                if self.source == Source::Client
+                    && let Some(end) = effects.append(engine)
+                {
+                    session.last_write_offset = end;
+                }
+                Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
+                    .follow_up(&mut data);
+                drop(data);
+                if self.source == Source::Master {
+                    self.applied(session);
+                    self.append_passed();
+                }
+                drop(gate);
+            }
+            Footprint::Alone => {
+                let gates = engine.gates.take_all();
+                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
+                    session.discard(engine);
+                    return false;
+                }
+                let is_broken = {
+                    let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
+                    broken(session, &mut data)
+                };
+                if is_broken {
+                    out.null_array();
+                } else {
+                    self.exec_alone(&gates, session, &multi, &mut effects, out);
+                }
+                if self.source == Source::Client
+                    && let Some(end) = effects.append(engine)
+                {
+                    session.last_write_offset = end;
+                }
+                if self.source == Source::Master {
+                    self.applied(session);
+                    self.append_passed();
+                }
+                self.follow_up_alone(&gates, session);
+                drop(gates);
+            }
+        }
+        session.discard(engine);
+        self.settle();
+        true
+    }
+
+    fn exec_alone<'m>(
+        &mut self,
+        gates: &AllGates<'_>,
+        session: &mut Session,
+        multi: &'m Multi,
+        effects: &mut Effects<'m>,
+        out: &mut Reply,
+    ) {
+        out.array(multi.queue.len());
+        for q in &multi.queue {
+            let argv = q.argv.as_argv();
+            let command = self.engine.table.get(q.id);
+            show(self.engine, session, command.row, argv);
+            let started = clock::ticks();
+            let errors = out.errors();
+            let effect = match command.handler {
+                Handler::Data(f) => self.alone(gates, session, command, f, argv, out),
+                Handler::Session(f) => {
+                    let (effect, flow) = self.session_command(session, command.row, f, argv, out, true);
+                    if matches!(flow, Flow::Close) {
+                        session.close_after_reply = true;
+                    }
+                    effect
+                }
+                Handler::Exec | Handler::Container => {
+                    self.fail(&Error::Arity(command.row.name.to_owned()), out);
+                    Effect::None
+                }
+            };
+            effects.gone(&mut self.unit.gone);
+            effects.push(session.db, argv, None, effect);
+            let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
+            let failed = out.errors() != errors;
+            note(self.engine, &self.settings, self.worker, &session.handle, command, argv, us, failed);
+        }
+    }
+}
+
+/// Whether a watched key changed or expired since it was watched.
+fn broken(session: &Session, data: &mut Data<'_>) -> bool {
+    let Some(w) = &session.watches else { return false };
+    if w.flag.load(Relaxed) {
+        return true;
+    }
+    let db = data.db;
+    let expired = w.keys.iter().any(|(key_db, key)| {
+        data.db = *key_db;
+        data.went_stale(Key::new(key), &w.flag)
+    });
+    data.db = db;
+    expired
+}
