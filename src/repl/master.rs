@@ -407,7 +407,11 @@ impl Replicas {
         cfg: &MasterConfig,
     ) -> Vec<Chore> {
         let mut chores = Vec::new();
-        if is_master && !paused && !self.list.is_empty() && now_ms - self.pinged_ms >= cfg.ping_period_ms {
+        if !is_master || self.list.is_empty() {
+            // The first one comes a whole period after there is somebody to hear it: a PING that reaches some replicas
+            // and not the one that is promoted meanwhile would cost those a full sync.
+            self.pinged_ms = now_ms;
+        } else if !paused && now_ms - self.pinged_ms >= cfg.ping_period_ms {
             self.pinged_ms = now_ms;
             chores.push(Chore::Ping);
         }
