@@ -39,6 +39,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ds/dict/tests.rs",
     "src/ds/dict/thin.rs",
     "src/ds/dict/walk.rs",
+    "src/ds/member.rs",
     "src/keyspace/entry.rs",
     "src/oplog/block.rs",
     "src/server/daemon.rs",

@@ -103,6 +103,9 @@ fn restore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
         RdbError::Footer => Error::DumpChecksum,
         _ => Error::BadDataFormat,
     })?;
+    if value.is_spent() {
+        return Err(Error::BadDataFormat);
+    }
     let now = db.unit.now_ms;
     let at = match ttl {
         0 => None,

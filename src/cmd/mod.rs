@@ -8,6 +8,8 @@ pub mod generic;
 pub mod hyperloglog;
 pub mod lcs;
 pub mod memory;
+pub mod scan;
+pub mod set;
 pub mod string;
 
 use bytes::Bytes;
@@ -108,6 +110,7 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         hyperloglog::COMMANDS,
         lcs::COMMANDS,
         memory::COMMANDS,
+        set::COMMANDS,
         string::COMMANDS,
     ]
     .into_iter()

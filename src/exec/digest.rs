@@ -11,7 +11,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::keyspace::{Data, Entry, ExpirePolicy, Type};
+use crate::keyspace::{Data, Entry, ExpirePolicy, Type, ValueRef};
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Digest([u8; 20]);
@@ -33,7 +33,13 @@ impl Digest {
                 self.mix(&0u32.to_be_bytes());
                 self.mix(value.as_str(&mut itoa::Buffer::new()));
             }
-            Type::List | Type::Set | Type::ZSet | Type::Hash | Type::Stream => {}
+            Type::Set => {
+                self.mix(&2u32.to_be_bytes());
+                if let ValueRef::Set(set) = value {
+                    set.iter().for_each(|m| self.xor(m.bytes(&mut itoa::Buffer::new())));
+                }
+            }
+            Type::List | Type::ZSet | Type::Hash | Type::Stream => {}
         }
         if entry.expire_ms().is_some() {
             self.xor(b"!!expire!!");

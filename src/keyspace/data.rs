@@ -281,6 +281,13 @@ impl<'a> Data<'a> {
         self.find(key).map(|entry| T::of(entry.value()).ok_or(Error::WrongType)).transpose()
     }
 
+    /// The value of a key that this unit has looked up already, once more: it can be held beside others. What the first
+    /// look has found absent must not be asked for.
+    #[inline]
+    pub fn again<T: Aggregate>(&self, key: Key<'_>) -> Option<&T> {
+        T::of(self.held(key.hash)?.dbs[self.db].dict.get(key.hash, key.bytes)?.value())
+    }
+
     // ---- changing one key ----
 
     /// Changes the value of a key; `None` if there is none. It is not deleted here if it becomes empty: see

@@ -44,6 +44,19 @@ pub enum Object {
     Stream(Stream),
 }
 
+impl Object {
+    /// Whether no key can hold it, as it is empty.
+    pub fn is_spent(&self) -> bool {
+        match self {
+            Self::Large(_) | Self::Stream(_) => false,
+            Self::List(v) => v.is_spent(),
+            Self::Set(v) => v.is_spent(),
+            Self::ZSet(v) => v.is_spent(),
+            Self::Hash(v) => v.is_spent(),
+        }
+    }
+}
+
 /// A value of many elements. The one surface through which the keyspace looks after all such types.
 pub trait Aggregate: Default {
     const TYPE: Type;

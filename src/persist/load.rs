@@ -23,10 +23,22 @@ pub struct Loaded {
     pub keys: u64,
     /// Keys that were over before they were loaded, and left out.
     pub expired: u64,
+    /// Keys without a single element, which should not have been there.
+    pub empty: u64,
     /// Replication id and offset at the snapshot's cut, if it says so.
     pub repl_id: Option<String>,
     pub repl_offset: Option<i64>,
     pub repl_stream_db: Option<i64>,
+}
+
+impl Loaded {
+    /// As stock servers log it.
+    pub fn summary(&self) -> String {
+        format!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+            self.keys, self.expired, self.empty
+        )
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +113,11 @@ pub fn load_with(
                     loaded.expired += 1;
                     continue;
                 }
+                if value.is_spent() {
+                    info!("skipping empty key: {}", String::from_utf8_lossy(&key));
+                    loaded.empty += 1;
+                    continue;
+                }
                 let entry = value.into_entry(&key, expire_ms).map_err(|kind| {
                     let key = String::from_utf8_lossy(&key).into_owned();
                     LoadError::Type { key, db, kind: kind.name().to_owned() }
@@ -158,7 +175,7 @@ pub fn load_file(engine: &Arc<Engine>, path: &Path, expired: Expired) -> Result<
         load_with(&engine.ks, BufReader::with_capacity(1 << 20, file), expired, engine.settings().limits(), progress);
     match result {
         Ok(loaded) => {
-            info!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired);
+            info!("{}", loaded.summary());
             info!("DB loaded from disk: {:.3} seconds", (clock::mono_us() - started_us) as f64 / 1e6);
             Ok(Some(loaded))
         }

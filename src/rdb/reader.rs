@@ -229,7 +229,8 @@ impl<R: Read> Reader<R> {
             return Ok(Event::Key { key: self.input.resolve(key), value, expire_ms, usage });
         }
         if let Payloads::Decode(limits) = &self.options.payloads {
-            self.key = Some(key);
+            // A long value's bytes are not kept once its elements are taken over, so the key must not lie among them.
+            self.key = Some(Piece::Owned(self.input.resolve(key).into_owned()));
             if let Some(object) = read_object(row.kind(), &mut self.input, limits)? {
                 let key = self.take_key();
                 return Ok(Event::Key { key: self.input.resolve(key), value: Value::Object(object), expire_ms, usage });

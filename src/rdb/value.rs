@@ -39,6 +39,11 @@ impl Value<'_> {
 }
 
 impl Value<'_> {
+    /// Whether it is an empty value of many elements, which no key holds. Old servers are known to have written some.
+    pub fn is_spent(&self) -> bool {
+        matches!(self, Value::Object(object) if object.is_spent())
+    }
+
     /// The entry that holds it; what is not understood comes back as its kind.
     pub fn into_entry(self, key: &[u8], expire_ms: Option<i64>) -> std::result::Result<Entry, Kind> {
         match self {

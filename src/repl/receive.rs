@@ -394,7 +394,7 @@ fn load_into(engine: &Engine, ks: &Keyspace, source: impl Read, total_bytes: u64
     let progress = |bytes| load::note_progress(engine, bytes);
     let loaded = load::load_with(ks, source, load::Expired::Keep, engine.settings().limits(), progress)
         .map_err(|e| e.to_string())?;
-    log::notice!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired);
+    log::notice!("{}", loaded.summary());
     Ok(())
 }
 

@@ -407,6 +407,12 @@ impl Reply {
         self.last_error_at = mark.last_error_at;
     }
 
+    /// All that is here and not sent, but for what is kept by reference.
+    pub fn written(&self) -> &[u8] {
+        debug_assert!(self.shared.is_empty());
+        &self.buf[self.sent.buf..]
+    }
+
     /// What was written since `mark`, if none of it is kept by reference.
     pub fn since(&self, mark: Mark) -> Option<&[u8]> {
         if self.shared.len() == mark.shared { self.buf.get(mark.buf..) } else { None }

@@ -1,6 +1,7 @@
 //! Commands that look at the keyspace as a whole without holding it still: DBSIZE, RANDOMKEY, SCAN.
 
-use crate::base::{Error, glob, number};
+use crate::base::Error;
+use crate::cmd::scan::{self, Options, Page, Walk};
 use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::keyspace::Type;
 use crate::spec::prelude::*;
@@ -45,7 +46,7 @@ pub const SCAN: Row = Row {
 pub const COMMANDS: &[SessionCommand] = &[
     SessionCommand { row: &DBSIZE, run: dbsize },
     SessionCommand { row: &RANDOMKEY, run: randomkey },
-    SessionCommand { row: &SCAN, run: scan },
+    SessionCommand { row: &SCAN, run: scan_keys },
 ];
 
 fn dbsize(call: &mut Call<'_>) -> Result<Flow, Error> {
@@ -77,37 +78,20 @@ fn randomkey(call: &mut Call<'_>) -> Result<Flow, Error> {
     Ok(Flow::Done)
 }
 
-fn scan(call: &mut Call<'_>) -> Result<Flow, Error> {
+fn scan_keys(call: &mut Call<'_>) -> Result<Flow, Error> {
     let mut a = call.args();
-    let cursor = number::parse_u64(a.next()?).ok_or(Error::InvalidCursor)?;
-    let (mut pattern, mut count, mut kind) = (None, 10, None);
-    while !a.is_at_end() {
-        if a.option("COUNT") {
-            count = a.next_i64()?;
-            if count < 1 {
-                return Err(Error::Syntax);
-            }
-        } else if a.option("MATCH") {
-            pattern = Some(a.next()?).filter(|p| *p != b"*");
-        } else if a.option("TYPE") {
-            kind = Some(a.next()?);
-        } else {
-            return Err(Error::Syntax);
-        }
-    }
+    let cursor = scan::cursor(&mut a)?;
+    let o = Options::parse(Walk::Keys, &mut a)?;
     // An unknown type is no error: nothing is of it.
-    let wanted = kind.map(|k| Type::ALL.into_iter().find(|t| k.eq_ignore_ascii_case(t.name().as_bytes())));
-    let mut keys: Vec<Vec<u8>> = Vec::new();
-    let step = call.engine.ks.scan(call.session.db, cursor, count as usize, |e| {
+    let wanted = o.kind.map(|k| Type::ALL.into_iter().find(|t| k.eq_ignore_ascii_case(t.name().as_bytes())));
+    let mut page = Page::new(call.out);
+    let step = call.engine.ks.scan(call.session.db, cursor, o.count, |e| {
         let live = e.expire_ms().is_none_or(|at| at >= call.now_ms);
         let fits = wanted.is_none_or(|t| t == Some(e.value().kind()));
-        if live && fits && pattern.is_none_or(|p| glob::matches(p, e.key(), false)) {
-            keys.push(e.key().to_vec());
+        if live && fits && o.matches(e.key()) {
+            page.bulk(e.key());
         }
     });
-    call.out.array(2);
-    call.out.bulk(itoa::Buffer::new().format(step.cursor).as_bytes());
-    call.out.array(keys.len());
-    keys.iter().for_each(|k| call.out.bulk(k));
+    page.send(step.cursor, call.out);
     Ok(Flow::Done)
 }

@@ -1,3 +1,5 @@
+//! A listpack against a plain list, and against bytes that stock servers wrote.
+
 use proptest::prelude::*;
 
 use super::*;
