@@ -179,8 +179,8 @@ impl Caller {
 
     fn integer(&mut self, name: &str) -> String {
         let n = match name {
-            // Long after any test, or right now.
-            "seconds" | "milliseconds" | "ttl" => 9_000_000_000 + self.rng.below(10) as i64,
+            // Long after any test, and far enough apart that a moment between two servers decides nothing.
+            "seconds" | "milliseconds" | "ttl" => 9_000_000_000 + self.rng.below(100_000) as i64 * 100_000,
             "cursor" | "timeout" => 0,
             "offset" if self.group == Group::Bitmap => self.rng.below(300) as i64,
             "offset" => self.rng.below(60) as i64,
@@ -217,7 +217,8 @@ impl Caller {
                 self.rng.pick(&edges).to_owned()
             }
             "encoding" => self.rng.pick(&["u4", "i8", "u16", "i5", "u63", "i64", "u1", "i33"]).to_owned(),
-            "start" | "end" | "min" | "max" | "id" | "lastid" | "last-id" | "threshold" | "start-id" | "max-deleted-id"
+            "start" | "end" | "min" | "max" | "id" | "lastid" | "last-id" | "threshold" | "start-id"
+            | "max-deleted-id"
                 if self.group == Group::Stream =>
             {
                 let edges = ["-", "+", "0", "(3-1", "5", "0-0"];
@@ -343,7 +344,10 @@ impl Run {
         let same_encoding = format!("${}", encoding_of_70(&kind[1..], &encoding[1..])) == other_encoding;
         // Relative times were counted from two different moments.
         let far = |text: &str| text[1..].parse::<i64>().map_or(0, |ms| ms / 10_000);
-        if kind != other_kind || digest != other_digest || !same_encoding || (far(&expiry) - far(&other_expiry)).abs() > 1
+        if kind != other_kind
+            || digest != other_digest
+            || !same_encoding
+            || (far(&expiry) - far(&other_expiry)).abs() > 1
         {
             let about: Vec<String> =
                 self.history.iter().filter(|c| c.iter().any(|w| w == key.as_bytes())).map(words).collect();
