@@ -153,6 +153,45 @@ fn push_shortest(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// Appends what C's `%.17g` gives: 17 significant digits, zeros at the end cut. Digests of data sets are made of it.
+pub fn push_f64_17(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() || value.is_infinite() || value == 0.0 {
+        return push_f64(out, value);
+    }
+    let text = format!("{value:.16e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let (sign, digits) = mantissa.strip_prefix('-').map_or(("", mantissa), |digits| ("-", digits));
+    let digits = digits.replace('.', "");
+    let digits = digits.trim_end_matches('0').as_bytes();
+    let digits = if digits.is_empty() { &b"0"[..] } else { digits };
+    out.extend_from_slice(sign.as_bytes());
+    if !(-4..17).contains(&exponent) {
+        out.push(digits[0]);
+        if digits.len() > 1 {
+            out.push(b'.');
+            out.extend_from_slice(&digits[1..]);
+        }
+        out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+        if exponent.abs() < 10 {
+            out.push(b'0');
+        }
+        push_i64(out, i64::from(exponent.abs()));
+    } else if exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + (-1 - exponent) as usize, b'0');
+        out.extend_from_slice(digits);
+    } else {
+        let whole = exponent as usize + 1;
+        out.extend_from_slice(&digits[..whole.min(digits.len())]);
+        out.resize(out.len() + whole.saturating_sub(digits.len()), b'0');
+        if digits.len() > whole {
+            out.push(b'.');
+            out.extend_from_slice(&digits[whole..]);
+        }
+    }
+}
+
 /// A number with up to 17 decimals, zeros at the end cut: as INCRBYFLOAT and GEOPOS print.
 pub fn format_human(value: f64) -> String {
     if value.is_nan() {
@@ -308,6 +347,25 @@ mod tests {
         for (old, by) in [("1", "inf"), ("-inf", "inf"), ("1.1e4932", "1.1e4932")] {
             assert_eq!(incr_by_float(old.as_bytes(), by.as_bytes()), Err(FloatError::NanOrInfinity), "{old} + {by}");
         }
+    }
+
+    #[test]
+    fn seventeen_digits_as_c_prints_them() {
+        let check = |value: f64, expect: &str| {
+            let mut out = Vec::new();
+            push_f64_17(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), expect);
+        };
+        check(0.1, "0.10000000000000001");
+        check(-1.5, "-1.5");
+        check(100.0, "100");
+        check(123456789012345678.0, "1.2345678901234568e+17");
+        check(12345678901234568.0, "12345678901234568");
+        check(1e-4, "0.0001");
+        check(1.5e-5, "1.5e-05");
+        check(-1e300, "-1.0000000000000001e+300");
+        check(-0.0, "-0");
+        check(f64::NEG_INFINITY, "-inf");
     }
 
     proptest! {

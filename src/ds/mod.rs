@@ -1,6 +1,7 @@
 //! Floor 1: the data structures. No I/O, no clock, no tokio.
 
 pub mod bits;
+mod btree;
 pub mod dict;
 pub mod hash;
 pub mod hll;
