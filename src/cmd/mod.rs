@@ -11,6 +11,9 @@ pub mod memory;
 pub mod scan;
 pub mod set;
 pub mod string;
+pub mod zset;
+pub mod zset_pop;
+pub mod zset_range;
 
 use bytes::Bytes;
 
@@ -112,6 +115,9 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         memory::COMMANDS,
         set::COMMANDS,
         string::COMMANDS,
+        zset::COMMANDS,
+        zset_pop::COMMANDS,
+        zset_range::COMMANDS,
     ]
     .into_iter()
     .flatten()

@@ -11,6 +11,8 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::base::number;
+use crate::ds::zset::ZSet;
 use crate::keyspace::{Data, Entry, ExpirePolicy, Type, ValueRef};
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -39,10 +41,29 @@ impl Digest {
                     set.iter().for_each(|m| self.xor(m.bytes(&mut itoa::Buffer::new())));
                 }
             }
-            Type::List | Type::ZSet | Type::Hash | Type::Stream => {}
+            Type::ZSet => {
+                self.mix(&3u32.to_be_bytes());
+                if let ValueRef::ZSet(set) = value {
+                    self.xor_members(set);
+                }
+            }
+            Type::List | Type::Hash | Type::Stream => {}
         }
         if entry.expire_ms().is_some() {
             self.xor(b"!!expire!!");
+        }
+    }
+
+    /// Each member is mixed with its score; their order does not matter.
+    fn xor_members(&mut self, set: &ZSet) {
+        let (mut member_text, mut score_text) = (itoa::Buffer::new(), Vec::new());
+        for (member, score) in set.iter() {
+            let mut one = Self::default();
+            one.mix(member.bytes(&mut member_text));
+            score_text.clear();
+            number::push_f64_17(&mut score_text, score);
+            one.mix(&score_text);
+            self.xor(&one.0);
         }
     }
 

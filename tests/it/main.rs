@@ -4,7 +4,6 @@
 
 mod basics;
 mod boot;
-mod by_table;
 mod conf_dir;
 mod config;
 mod differential;
