@@ -2,7 +2,7 @@
 
 use super::{DataCommand, Effect, command};
 use crate::base::{Error, number};
-use crate::keyspace::{Data, Entry, EventClass, KeepTtl, Key, Type, ValueRef};
+use crate::keyspace::{Data, Entry, EventClass, Key, Type, ValueRef};
 use crate::resp::Reply;
 use crate::spec::prelude::*;
 
@@ -134,7 +134,10 @@ fn incrbyfloat(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<E
             number::FloatError::NanOrInfinity => Error::NanOrInfinity,
         })?
     };
-    db.set_string(key, &new, None, KeepTtl::Keep);
+    // The sum stays text even where it is whole.
+    if db.update(key, |e| e.set_text(&new)).is_none() {
+        db.put(key, Entry::text(key.bytes, &new, None));
+    }
     db.changed(key, EventClass::STRING, "incrbyfloat");
     out.bulk(&new);
     // The sum, not the addition: replicas must not add floats on their own.

@@ -83,6 +83,11 @@ impl Entry {
         Self::build(key, Payload::Object(Box::new(object)), expire_ms, 0)
     }
 
+    /// A string entry that is not made an integer, whatever it says.
+    pub fn text(key: &[u8], value: &[u8], expire_ms: Option<i64>) -> Self {
+        Self::raw_string(key, value, expire_ms, 0)
+    }
+
     fn raw_string(key: &[u8], value: &[u8], expire_ms: Option<i64>, flags: u8) -> Self {
         if value.len() > INLINE_MAX {
             let large = Object::Large(Bytes::copy_from_slice(value));
@@ -285,6 +290,13 @@ impl Entry {
         }
         let access = self.access();
         *self = Self::string_bytes(self.key(), value, expire_ms);
+        self.set_access(access);
+    }
+
+    /// Replaces the value by a string that is not made an integer, keeping the expiry.
+    pub fn set_text(&mut self, value: &[u8]) {
+        let (access, expire) = (self.access(), self.expire_ms());
+        *self = Self::text(self.key(), value, expire);
         self.set_access(access);
     }
 

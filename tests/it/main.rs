@@ -4,6 +4,7 @@
 
 mod basics;
 mod boot;
+mod by_table;
 mod conf_dir;
 mod config;
 mod differential;
