@@ -26,6 +26,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod value;
+#[allow(dead_code)]
+mod ziplist;
 mod zset;
 
 pub use check::{Verdict, check};
