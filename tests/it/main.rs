@@ -19,3 +19,4 @@ mod tools;
 mod tutorials;
 mod types_bits;
 mod types_hll;
+mod types_set;

@@ -145,3 +145,30 @@ fn transactions_are_sent_whole_and_databases_are_named() {
         "spublish ch hi",
     ]);
 }
+
+#[test]
+fn sets_leave_no_choice_to_replicas() {
+    same(&[
+        "sadd a 1 2 3",
+        "sadd a 1",
+        "srem a 9",
+        "srem a 1 9",
+        "sadd one x",
+        "spop one",
+        "sadd two x y",
+        "spop two 2",
+        "spop two",
+        "sadd two x y",
+        "spop two 0",
+        "smove a two 2",
+        "smove a two 9",
+        "smove a a 3",
+        "sunionstore u a two",
+        "sinterstore i a two",
+        "sinterstore u a two",
+        "sdiffstore d a two",
+        "sdiffstore d none",
+        "sdiffstore d none",
+        "srem a 3",
+    ]);
+}
