@@ -138,6 +138,7 @@ impl<'e> Runner<'e> {
         self.unit.touch = touch_of(s);
         self.unit.policy_touch = self.unit.touch;
         self.unit.limits = s.limits();
+        self.unit.lazy_server_del = s.lazyfree_lazy_server_del;
         self.unit.string_max = match self.source {
             Source::Client => s.proto_max_bulk_len as usize,
             // A master may allow more than we do. What no length field holds is nobody's will.

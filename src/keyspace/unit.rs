@@ -52,6 +52,8 @@ pub struct Unit {
     pub notify_mask: u32,
     /// Thresholds of the encodings.
     pub limits: Limits,
+    /// What a command deletes beside its own purpose, replicas are to UNLINK (`lazyfree-lazy-server-del`).
+    pub lazy_server_del: bool,
     /// Keys that went away by themselves.
     pub gone: Vec<Gone>,
     pub events: Vec<Event>,
@@ -75,6 +77,7 @@ impl Default for Unit {
             string_max: STRING_MAX,
             notify_mask: 0,
             limits: Limits::default(),
+            lazy_server_del: false,
             gone: Vec::new(),
             events: Vec::new(),
             garbage: Vec::new(),

@@ -91,13 +91,18 @@ impl<T: ThinOwned> Dict<T> {
         if !listed.is_empty() && next_random(&mut state) % (self.len as u64) < listed.len() as u64 {
             return listed.get((next_random(&mut state) % listed.len() as u64) as usize);
         }
-        // Every slot that could be there is drawn alike; those that are not there, or are free, are drawn again. The
-        // limit is for tables made sparse by hashes with a common prefix.
+        // Every slot that could be there is drawn alike; those that are not there, or are free, are drawn again. A lone
+        // segment says how many could be. The limit is for tables made sparse by hashes with a common prefix.
+        let most = if self.directory.len() == 1 {
+            self.directory.segment(self.directory.first()).shape().buckets.max(1)
+        } else {
+            MAX_BUCKETS
+        };
         for _ in 0..(64 * 1024) {
             let bits = next_random(&mut state);
             let Some(at) = self.directory.pick(bits as u32) else { continue };
             let segment = self.directory.segment(at);
-            let (bucket, slot) = ((bits >> 32) as usize % MAX_BUCKETS, (bits >> 48) as usize % SLOTS);
+            let (bucket, slot) = ((bits >> 32) as usize % most, (bits >> 48) as usize % SLOTS);
             if bucket >= segment.shape().buckets {
                 continue;
             }

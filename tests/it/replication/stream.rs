@@ -172,3 +172,10 @@ fn sets_leave_no_choice_to_replicas() {
         "srem a 3",
     ]);
 }
+
+/// Since 7.2.
+#[test]
+fn a_set_that_is_popped_empty_is_unlinked_where_such_things_are_lazy() {
+    let commands = ["config set lazyfree-lazy-server-del yes", "sadd a x y", "spop a 2", "sadd a x", "spop a"];
+    assert_eq!(stream_of(Kind::Pando, &commands)[1..], ["SADD a x y", "UNLINK a", "SADD a x", "SREM a x"]);
+}
