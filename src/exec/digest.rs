@@ -12,6 +12,7 @@
 use sha1::{Digest as _, Sha1};
 
 use crate::base::number;
+use crate::ds::stream::{Stream, StreamId};
 use crate::ds::zset::ZSet;
 use crate::keyspace::{Data, Entry, ExpirePolicy, Type, ValueRef};
 
@@ -47,7 +48,12 @@ impl Digest {
                     self.xor_members(set);
                 }
             }
-            Type::List | Type::Hash | Type::Stream => {}
+            Type::Stream => {
+                if let ValueRef::Stream(stream) = value {
+                    self.mix_stream(stream);
+                }
+            }
+            Type::List | Type::Hash => {}
         }
         if entry.expire_ms().is_some() {
             self.xor(b"!!expire!!");
@@ -64,6 +70,18 @@ impl Digest {
             number::push_f64_17(&mut score_text, score);
             one.mix(&score_text);
             self.xor(&one.0);
+        }
+    }
+
+    /// Entries only: what groups know of them is no part of the data.
+    fn mix_stream(&mut self, stream: &Stream) {
+        self.mix(&6u32.to_be_bytes());
+        for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+            self.mix(&entry.id.joined_by(b'.'));
+            for (field, value) in entry.pairs() {
+                self.mix(field.bytes(&mut itoa::Buffer::new()));
+                self.mix(value.bytes(&mut itoa::Buffer::new()));
+            }
         }
     }
 
