@@ -10,6 +10,7 @@ pub mod lcs;
 pub mod memory;
 pub mod scan;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;
 pub mod zset_pop;
@@ -114,6 +115,14 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         lcs::COMMANDS,
         memory::COMMANDS,
         set::COMMANDS,
+        stream::add::COMMANDS,
+        stream::claim::COMMANDS,
+        stream::delete::COMMANDS,
+        stream::group::COMMANDS,
+        stream::info::COMMANDS,
+        stream::pending::COMMANDS,
+        stream::range::COMMANDS,
+        stream::read::COMMANDS,
         string::COMMANDS,
         zset::COMMANDS,
         zset_pop::COMMANDS,

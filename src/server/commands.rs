@@ -11,6 +11,8 @@ const CONTAINERS: &[&Row] = &[
     &client_cmd::CLIENT,
     &pubsub_cmd::PUBSUB_CONTAINER,
     &cmd::generic::OBJECT,
+    &cmd::stream::group::XGROUP,
+    &cmd::stream::info::XINFO,
     &super::acl_cmd::ACL,
     &super::config_cmd::CONFIG,
     &super::latency_cmd::LATENCY,
@@ -43,7 +45,11 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
 ];
 
 /// HELP of the containers whose subcommands are data commands.
-const HELPS: &[SessionCommand] = &[SessionCommand { row: &cmd::generic::OBJECT_HELP, run: help::help }];
+const HELPS: &[SessionCommand] = &[
+    SessionCommand { row: &cmd::generic::OBJECT_HELP, run: help::help },
+    SessionCommand { row: &cmd::stream::group::XGROUP_HELP, run: help::help },
+    SessionCommand { row: &cmd::stream::info::XINFO_HELP, run: help::help },
+];
 
 /// All commands of the server.
 pub fn table() -> Table<Handler> {

@@ -32,6 +32,26 @@ pub fn bitfield(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     Ok(())
 }
 
+/// XREAD's and XREADGROUP's first STREAMS that is no value of another option begins the keys; as many ids follow them.
+pub fn xread(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
+    let mut at = 1;
+    while let Some(word) = argv.get(at) {
+        at += match () {
+            () if word.eq_ignore_ascii_case(b"streams") => break,
+            () if word.eq_ignore_ascii_case(b"block") || word.eq_ignore_ascii_case(b"count") => 2,
+            () if word.eq_ignore_ascii_case(b"group") => 3,
+            () if word.eq_ignore_ascii_case(b"noack") => 1,
+            () => return Err(BadKeys),
+        };
+    }
+    let words = argv.len().saturating_sub(at + 1);
+    if words == 0 || words % 2 != 0 {
+        return Err(BadKeys);
+    }
+    out.extend((at + 1..).take(words / 2).map(|i| KeyPos { index: i as u32, flags: RO.or(ACCESS) }));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +80,23 @@ mod tests {
             let mut out = KeyList::new();
             bitfield(&argv.as_argv(), &mut out).unwrap();
             assert_eq!(out[..], [KeyPos { index: 1, flags }], "{line}");
+        }
+    }
+
+    #[test]
+    fn xread_has_keys_behind_the_right_streams() {
+        for (line, keys) in [
+            ("XREAD STREAMS a b 0 0", Some(&[2, 3][..])),
+            ("XREADGROUP COUNT 1 GROUP streams streams NOACK streams a 0", Some(&[8])),
+            ("XREAD COUNT streams", None),
+            ("XREAD COUNT 1 BLOCK 0 STREAMS a b 0", None),
+            ("XREAD STREAMS", None),
+            ("XREAD what STREAMS a 0", None),
+        ] {
+            let argv = OwnedArgv::from_words(line.split(' '));
+            let mut out = KeyList::new();
+            let found = xread(&argv.as_argv(), &mut out).ok();
+            assert_eq!(found.map(|()| out.iter().map(|k| k.index).collect::<Vec<_>>()).as_deref(), keys, "{line}");
         }
     }
 }

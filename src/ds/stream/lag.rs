@@ -4,11 +4,20 @@
 
 use super::group::{Group, UNKNOWN};
 use super::id::StreamId;
-use super::{Entry, Stream};
 
-impl Stream {
+/// What a stream counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counters {
+    pub(super) length: u64,
+    pub(super) first_id: StreamId,
+    pub(super) last_id: StreamId,
+    pub(super) max_deleted_id: StreamId,
+    pub(super) entries_added: u64,
+}
+
+impl Counters {
     /// Entries that the group has still to read; `None` if that is not known.
-    pub fn lag(&self, group: &Group) -> Option<i64> {
+    pub(super) fn lag(&self, group: &Group) -> Option<i64> {
         if self.entries_added == 0 || self.length == 0 {
             return Some(0);
         }
@@ -29,7 +38,7 @@ impl Stream {
     }
 
     /// How many entries were added up to this id, that one included, if it can be said.
-    pub fn position_of(&self, id: StreamId) -> Option<i64> {
+    pub(super) fn position_of(&self, id: StreamId) -> Option<i64> {
         let (added, length) = (self.entries_added as i64, self.length as i64);
         if added == 0 {
             return Some(0);
@@ -55,11 +64,11 @@ impl Stream {
     }
 
     /// What the group's count of read entries becomes when it is given the next one.
-    pub fn entries_read_after(&self, group: &Group, entry: &Entry<'_>) -> i64 {
+    pub(super) fn entries_read_after(&self, group: &Group, id: StreamId) -> i64 {
         if group.entries_read != UNKNOWN && !self.has_gaps_from(group.last_id) {
             group.entries_read.wrapping_add(1)
         } else if self.entries_added != 0 {
-            self.position_of(entry.id).unwrap_or(UNKNOWN)
+            self.position_of(id).unwrap_or(UNKNOWN)
         } else {
             group.entries_read
         }

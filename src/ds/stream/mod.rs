@@ -24,6 +24,7 @@ pub use range::{Range, RangeBack};
 pub use trim::{Bound, Trim, Trimmed};
 
 use crate::ds::Limits;
+use lag::Counters;
 use range::Nodes;
 
 /// Stock's limit for the fields and values of one entry, and for a node.
@@ -148,6 +149,11 @@ impl Stream {
         self.range(StreamId::MIN, StreamId::MAX).next().map(|entry| entry.id)
     }
 
+    /// The smallest id that a node knows, whether its entry was deleted or not.
+    pub fn oldest_id(&self) -> Option<StreamId> {
+        self.nodes.iter().next().and_then(|(id, node)| node.forward(*id).next()).map(|entry| entry.id)
+    }
+
     /// The largest id of an entry that is there, which may be smaller than [`Stream::last_id`].
     pub fn last_entry_id(&self) -> Option<StreamId> {
         self.range_back(StreamId::MIN, StreamId::MAX).next().map(|entry| entry.id)
@@ -267,6 +273,77 @@ impl Stream {
     }
 
     // ---- groups ----
+
+    fn counters(&self) -> Counters {
+        Counters {
+            length: self.length,
+            first_id: self.first_id,
+            last_id: self.last_id,
+            max_deleted_id: self.max_deleted_id,
+            entries_added: self.entries_added,
+        }
+    }
+
+    /// Entries that a group has still to read; `None` if that is not known.
+    pub fn lag(&self, group: &Group) -> Option<i64> {
+        self.counters().lag(group)
+    }
+
+    /// How many entries were added up to this id, that one included, if it can be said.
+    pub fn position_of(&self, id: StreamId) -> Option<i64> {
+        self.counters().position_of(id)
+    }
+
+    /// Gives a group up to `count` entries that it has not read yet. Without a consumer they count as acknowledged. `each` sees
+    /// the entry and the group, which knows of it already. Gives how many there were.
+    pub fn deliver(
+        &mut self,
+        group: &[u8],
+        consumer: Option<ConsumerId>,
+        count: usize,
+        now_ms: i64,
+        mut each: impl FnMut(&Entry<'_>, &Group),
+    ) -> usize {
+        let counters = self.counters();
+        let Some(group) = self.groups.get_mut(group) else { return 0 };
+        let Some(from) = group.last_id.next() else { return 0 };
+        let mut given = 0;
+        for entry in Range::new(&self.nodes, from, StreamId::MAX).take(count) {
+            group.entries_read = counters.entries_read_after(group, entry.id);
+            group.last_id = entry.id;
+            if let Some(consumer) = consumer {
+                group.assign(entry.id, consumer, now_ms, 1);
+                group.consumer_mut(consumer).active_ms = now_ms;
+            }
+            each(&entry, group);
+            given += 1;
+        }
+        given
+    }
+
+    /// Gives a consumer again up to `count` of the entries it has not acknowledged, from an id on. `each` sees the id, and the
+    /// entry unless it was deleted meanwhile.
+    pub fn deliver_again(
+        &mut self,
+        group: &[u8],
+        consumer: ConsumerId,
+        from: StreamId,
+        count: usize,
+        now_ms: i64,
+        mut each: impl FnMut(StreamId, Option<&Entry<'_>>),
+    ) -> usize {
+        let Some(group) = self.groups.get_mut(group) else { return 0 };
+        let ids: Vec<StreamId> = group.consumer(consumer).pending().range(from..).take(count).copied().collect();
+        for &id in &ids {
+            let entry = Range::new(&self.nodes, id, id).next();
+            each(id, entry.as_ref());
+            if let (Some(_), Some(pending)) = (entry, group.pending_mut(id)) {
+                pending.delivered_ms = now_ms;
+                pending.count = pending.count.wrapping_add(1);
+            }
+        }
+        ids.len()
+    }
 
     /// The groups in the order of their names.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
