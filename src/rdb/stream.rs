@@ -102,8 +102,7 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, _limits: &Limits) 
     for _ in 0..input.len()? {
         let name = string(input)?;
         let last_id = id(input)?;
-        let entries_read =
-            if counted { input.len()? as i64 } else { stream.position_of(last_id).unwrap_or(UNKNOWN) };
+        let entries_read = if counted { input.len()? as i64 } else { stream.position_of(last_id).unwrap_or(UNKNOWN) };
         let group = read_group(kind, input, Group::new(last_id, entries_read))?;
         if !stream.create_group(&name, group) {
             return input.corrupt("a stream has two groups of one name");

@@ -68,8 +68,7 @@ struct Added {
 fn xadd(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     const NOT_LARGER: Error =
         Error::text("ERR The ID specified in XADD is equal or smaller than the target stream top item");
-    const EXHAUSTED: Error =
-        Error::text("ERR The stream has exhausted the last possible ID, unable to add more items");
+    const EXHAUSTED: Error = Error::text("ERR The stream has exhausted the last possible ID, unable to add more items");
     const TOO_LARGE: Error = Error::text("ERR Elements are too large to be stored");
     let argv = a.argv();
     let obey = db.unit.policy == ExpirePolicy::Ignore;
@@ -155,14 +154,14 @@ fn xsetid(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
     }
     let set = |stream: &mut Stream| {
         if id < stream.max_deleted_id {
-            return Err(const {
-                Error::text("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
-            });
+            return Err(
+                const { Error::text("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id") },
+            );
         }
         if stream.last_entry_id().is_some_and(|last| id < last) {
-            return Err(const {
-                Error::text("ERR The ID specified in XSETID is smaller than the target stream top item")
-            });
+            return Err(
+                const { Error::text("ERR The ID specified in XSETID is smaller than the target stream top item") },
+            );
         }
         if !stream.is_empty() && added.is_some_and(|added| stream.len() as u64 > added) {
             return Err(const {

@@ -102,11 +102,7 @@ impl Claimer<'_> {
     }
 
     /// Does it, and tells of the consumer if it is new.
-    fn run(
-        &self,
-        db: &mut Data<'_>,
-        claim: impl FnOnce(&mut Stream) -> Option<Claimed>,
-    ) -> Result<Claimed, Error> {
+    fn run(&self, db: &mut Data<'_>, claim: impl FnOnce(&mut Stream) -> Option<Claimed>) -> Result<Claimed, Error> {
         let Some(done) = db.edit(self.key, claim)?.flatten() else {
             return Err(no_group(self.key.bytes, self.group, ""));
         };
@@ -142,9 +138,8 @@ impl Options {
     fn parse(a: &mut Args<'_>, now_ms: i64) -> Result<Self, Error> {
         let mut o = Self::default();
         while !a.is_at_end() {
-            let number = |a: &mut Args<'_>, wrong: &'static str| {
-                number::parse_i64(a.next()?).ok_or(Error::Text(wrong.into()))
-            };
+            let number =
+                |a: &mut Args<'_>, wrong: &'static str| number::parse_i64(a.next()?).ok_or(Error::Text(wrong.into()));
             if a.flag("FORCE") {
                 o.force = true;
             } else if a.flag("JUSTID") {

@@ -53,8 +53,7 @@ pub const XDELEX: Row = Row {
     ..Row::EMPTY
 };
 
-pub const COMMANDS: &[DataCommand] =
-    &[command(&XACKDEL, xackdel), command(&XDEL, xdel), command(&XDELEX, xdelex)];
+pub const COMMANDS: &[DataCommand] = &[command(&XACKDEL, xackdel), command(&XDEL, xdel), command(&XDELEX, xdelex)];
 
 pub(super) type Ids = SmallVec<[StreamId; 8]>;
 
@@ -74,12 +73,9 @@ fn counted_ids(a: &mut Args<'_>) -> Result<(Refs, Ids), Error> {
             }
         } else if word.eq_ignore_ascii_case(b"IDS") && !a.is_at_end() && found.is_none() {
             let count = number::parse_i64(a.next()?).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-            let count =
-                count.ok_or(const { Error::text("ERR Number of IDs must be a positive integer") })?;
+            let count = count.ok_or(const { Error::text("ERR Number of IDs must be a positive integer") })?;
             if count > a.left() {
-                return Err(const {
-                    Error::text("ERR The `numids` parameter must match the number of arguments")
-                });
+                return Err(const { Error::text("ERR The `numids` parameter must match the number of arguments") });
             }
             let ids: Result<Ids, Error> = (0..count).map(|_| ids::strict(a.next()?, 0)).collect();
             found = Some(ids?);

@@ -55,9 +55,7 @@ fn told(db: &mut Data<'_>, key: Key<'_>, event: &'static str) {
 fn subcommand_error(a: &Args<'_>) -> Error {
     let shown = String::from_utf8_lossy(a.word(1)).chars().take(128).collect::<String>();
     let parent = String::from_utf8_lossy(a.word(0)).to_uppercase();
-    Error::Text(
-        format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {parent} HELP.").into(),
-    )
+    Error::Text(format!("ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {parent} HELP.").into())
 }
 
 fn no_group(key: &[u8], group: &[u8], tail: &str) -> Error {

@@ -50,8 +50,7 @@ pub const XREVRANGE: Row = Row {
     ..Row::EMPTY
 };
 
-pub const COMMANDS: &[DataCommand] =
-    &[command(&XLEN, xlen), command(&XRANGE, xrange), command(&XREVRANGE, xrevrange)];
+pub const COMMANDS: &[DataCommand] = &[command(&XLEN, xlen), command(&XRANGE, xrange), command(&XREVRANGE, xrevrange)];
 
 fn xlen(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let len = db.read::<Stream>(a.key()?)?.map_or(0, Stream::len);

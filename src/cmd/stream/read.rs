@@ -67,8 +67,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn parse(a: &mut Args<'a>, for_group: bool, now_ms: i64) -> Result<Self, Error> {
-        let mut w =
-            Wanted { count: usize::MAX, block_ms: None, group: None, noack: false, first: 0, streams: 0 };
+        let mut w = Wanted { count: usize::MAX, block_ms: None, group: None, noack: false, first: 0, streams: 0 };
         while !a.is_at_end() {
             if a.option("BLOCK") {
                 w.block_ms = Some(timeout(a.next()?, now_ms)?);
@@ -240,6 +239,15 @@ fn xreadgroup(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Ef
                     Error::text(
                         "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this \
                          consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just \
+                         return an empty result set.",
+                    )
+                });
+            }
+            b"+" => {
+                return Err(const {
+                    Error::text(
+                        "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this \
+                         consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would just \
                          return an empty result set.",
                     )
                 });

@@ -87,16 +87,14 @@ impl Options {
             });
         }
         if bound.is_none() && !how.add {
-            return Err(const {
-                Error::text("ERR syntax error, XTRIM must be called with a trimming strategy")
-            });
+            return Err(const { Error::text("ERR syntax error, XTRIM must be called with a trimming strategy") });
         }
         let limit = match limit {
             _ if how.obey => 0,
             Some(_) if !approx => {
-                return Err(const {
-                    Error::text("ERR syntax error, LIMIT cannot be used without the special ~ option")
-                });
+                return Err(
+                    const { Error::text("ERR syntax error, LIMIT cannot be used without the special ~ option") },
+                );
             }
             Some(limit) => limit,
             None if approx => usual_limit(how.limits),

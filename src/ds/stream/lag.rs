@@ -65,7 +65,9 @@ impl Counters {
 
     /// What the group's count of read entries becomes when it is given the next one.
     pub(super) fn entries_read_after(&self, group: &Group, id: StreamId) -> i64 {
-        if group.entries_read != UNKNOWN && !self.has_gaps_from(group.last_id) {
+        // What was trimmed away unread counts as read from here on.
+        let skipped = group.last_id < self.first_id;
+        if group.entries_read != UNKNOWN && !skipped && !self.has_gaps_from(group.last_id) {
             group.entries_read.wrapping_add(1)
         } else if self.entries_added != 0 {
             self.position_of(id).unwrap_or(UNKNOWN)

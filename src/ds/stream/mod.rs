@@ -119,7 +119,8 @@ impl Stream {
         const SAMPLES: usize = 5;
         let bytes: usize = self.nodes.values().take(SAMPLES).map(Node::memory_bytes).sum();
         let per_node = bytes / self.nodes.len().clamp(1, SAMPLES) + size_of::<(StreamId, Node)>() + 8;
-        let groups: usize = self.groups.iter().map(|(name, g)| name.len() + size_of::<Group>() + g.memory_bytes()).sum();
+        let groups: usize =
+            self.groups.iter().map(|(name, g)| name.len() + size_of::<Group>() + g.memory_bytes()).sum();
         self.nodes.len() * per_node + groups
     }
 

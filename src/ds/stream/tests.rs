@@ -117,8 +117,7 @@ fn same(stream: &Stream, model: &Model) {
     for (name, (last, pending)) in &model.groups {
         let group = stream.group(&[*name]).unwrap();
         assert_eq!(group.last_id, *last);
-        let got: Vec<_> =
-            group.pending().iter().map(|(id, p)| (*id, group.consumer(p.consumer).name[0])).collect();
+        let got: Vec<_> = group.pending().iter().map(|(id, p)| (*id, group.consumer(p.consumer).name[0])).collect();
         assert_eq!(got, pending.iter().map(|(id, c)| (*id, *c)).collect::<Vec<_>>());
         for consumer in group.consumers() {
             let mine = pending.iter().filter(|(_, c)| **c == consumer.name[0]).map(|(id, _)| *id);
@@ -155,8 +154,7 @@ fn run(ops: Vec<Op>) {
                 assert_eq!(count, expect.iter().filter(|went| **went).count());
             }
             Op::Trim(op) => {
-                let bound =
-                    if op.by_len { Bound::MaxLen(op.at as u64) } else { Bound::MinId(model.nth(op.at)) };
+                let bound = if op.by_len { Bound::MaxLen(op.at as u64) } else { Bound::MinId(model.nth(op.at)) };
                 let trim = Trim { bound, approx: op.approx, limit: op.limit, refs: op.refs };
                 let before = stream.len();
                 let done = stream.trim(&trim);
@@ -219,11 +217,13 @@ fn run(ops: Vec<Op>) {
     for (i, from) in keys.iter().enumerate().step_by(3) {
         for to in keys.iter().skip(i).step_by(5) {
             assert!(stream.range(*from, *to).map(|e| e.id).eq(keys.iter().copied().filter(|k| k >= from && k <= to)));
-            assert!(stream.range_back(*from, *to).map(|e| e.id).eq(keys
-                .iter()
-                .rev()
-                .copied()
-                .filter(|k| k >= from && k <= to)));
+            assert!(
+                stream.range_back(*from, *to).map(|e| e.id).eq(keys
+                    .iter()
+                    .rev()
+                    .copied()
+                    .filter(|k| k >= from && k <= to))
+            );
         }
     }
 }
