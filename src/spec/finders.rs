@@ -45,7 +45,7 @@ pub fn xread(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
         };
     }
     let words = argv.len().saturating_sub(at + 1);
-    if words == 0 || words % 2 != 0 {
+    if words == 0 || !words.is_multiple_of(2) {
         return Err(BadKeys);
     }
     out.extend((at + 1..).take(words / 2).map(|i| KeyPos { index: i as u32, flags: RO.or(ACCESS) }));

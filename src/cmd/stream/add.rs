@@ -75,7 +75,7 @@ fn xadd(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, 
     let o = Options::parse(&argv, Reading { add: true, obey, limits: &db.unit.limits })?;
     let first = o.id_at + 1;
     let words = argv.len().saturating_sub(first);
-    if words < 2 || words % 2 == 1 {
+    if words < 2 || !words.is_multiple_of(2) {
         return Err(Error::Arity(a.name().to_owned()));
     }
     if o.id == NewId::Exact(StreamId::MIN) {

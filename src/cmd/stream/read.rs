@@ -76,7 +76,7 @@ impl<'a> Wanted<'a> {
                 w.count = usize::try_from(count).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
             } else if a.option("STREAMS") {
                 (w.first, w.streams) = (a.position(), a.left() / 2);
-                if a.left() % 2 != 0 {
+                if !a.left().is_multiple_of(2) {
                     let symbol = if for_group { '>' } else { '$' };
                     let text = format!(
                         "ERR Unbalanced '{}' list of streams: for each stream key an ID or '{symbol}' must be specified.",
