@@ -604,18 +604,22 @@ fn delifeq(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
 
 fn getex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
-    let expiry = match () {
-        () if a.is_at_end() => None,
-        () if a.flag("PERSIST") => Some(Expiry::Persist),
-        () => time_option(a).map(|(unit, n)| unit.at_ms(n, db.unit.now_ms, "getex").map(Expiry::At)).transpose()?,
-    };
+    let persist = a.flag("PERSIST");
+    let time = if persist { None } else { time_option(a) };
     a.expect_end()?;
-    let value = db.get_str(key)?;
-    let found = value.is_some();
-    reply_optional(out, value);
-    let number = db.db;
+    // Whether the number is one matters only where there is a key.
+    if db.get_str(key)?.is_none() {
+        out.null();
+        return Ok(Effect::None);
+    }
+    let expiry = match time {
+        _ if persist => Some(Expiry::Persist),
+        Some((unit, n)) => Some(Expiry::At(unit.at_ms(n, db.unit.now_ms, "getex")?)),
+        None => None,
+    };
+    reply_optional(out, db.peek(key).map(Entry::value));
     match expiry {
-        Some(Expiry::At(at)) if found => {
+        Some(Expiry::At(at)) => {
             if at <= db.unit.now_ms && db.unit.policy == crate::keyspace::ExpirePolicy::Delete {
                 db.delete(key);
                 return Ok(Effect::rewrite([b"DEL", key.bytes]));
@@ -624,10 +628,9 @@ fn getex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
             db.changed(key, EventClass::GENERIC, "expire");
             Ok(Effect::rewrite([b"PEXPIREAT", key.bytes, itoa::Buffer::new().format(at).as_bytes()]))
         }
-        Some(Expiry::Persist) if found && db.peek(key).and_then(Entry::expire_ms).is_some() => {
+        Some(Expiry::Persist) if db.peek(key).and_then(Entry::expire_ms).is_some() => {
             db.set_expire(key, None);
             db.changed(key, EventClass::GENERIC, "persist");
-            debug_assert_eq!(number, db.db);
             Ok(Effect::rewrite([b"PERSIST", key.bytes]))
         }
         _ => Ok(Effect::None),
@@ -647,8 +650,8 @@ fn set_pairs(db: &mut Data<'_>, a: &mut Args<'_>, pairs: usize, ttl: KeepTtl) ->
     Ok(())
 }
 
-/// Whether any key of the next `pairs` pairs is there (`true`), or none.
-fn any_exists(db: &mut Data<'_>, a: &Args<'_>, pairs: usize) -> Result<usize, Error> {
+/// How many keys of the next `pairs` pairs are there.
+fn count_existing(db: &mut Data<'_>, a: &Args<'_>, pairs: usize) -> Result<usize, Error> {
     let mut ahead = a.clone();
     let mut found = 0;
     for _ in 0..pairs {
@@ -671,9 +674,14 @@ fn mset(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, 
 
 fn msetnx(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let pairs = pairs_of(a, "msetnx")?;
-    if any_exists(db, a, pairs)? != 0 {
-        out.int(0);
-        return Ok(Effect::None);
+    let mut ahead = a.clone();
+    for _ in 0..pairs {
+        // The first one that is there decides: no other is looked at.
+        if db.exists(ahead.key()?) {
+            out.int(0);
+            return Ok(Effect::None);
+        }
+        ahead.next()?;
     }
     set_pairs(db, a, pairs, KeepTtl::Replace(None))?;
     out.int(1);
@@ -711,7 +719,7 @@ fn msetex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
         None => Expiry::None,
     };
     if let Some(want) = must_exist
-        && any_exists(db, a, pairs)? != if want { pairs } else { 0 }
+        && count_existing(db, a, pairs)? != if want { pairs } else { 0 }
     {
         out.int(0);
         return Ok(Effect::None);

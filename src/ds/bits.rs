@@ -280,6 +280,13 @@ impl Field {
 
     /// A given value made to fit. A negative one is a very large one to an unsigned field.
     pub fn fit_value(self, value: i64, overflow: Overflow) -> Option<i64> {
+        let (_, max) = self.bounds();
+        if self.signed && self.bits < 64 && overflow == Overflow::Saturate && max - i128::from(value) > i64::MAX.into()
+        {
+            // Stock servers reckon in 64 bits how far the value is from the largest, and take one so far below for one
+            // above. Replicas compute the same from the same command, so it must be the same here.
+            return Some(max as i64);
+        }
         self.fit(if self.signed { value.into() } else { (value as u64).into() }, overflow)
     }
 
@@ -397,5 +404,7 @@ mod tests {
         }
         assert_eq!(u8_.fit_value(-1, Overflow::Saturate), Some(255));
         assert_eq!(i8_.fit_value(-1, Overflow::Fail), Some(-1));
+        assert_eq!(i8_.fit_value(-1000, Overflow::Saturate), Some(-128));
+        assert_eq!(i8_.fit_value(i64::MIN, Overflow::Saturate), Some(127));
     }
 }
