@@ -30,10 +30,18 @@ const NOT_COMPARABLE: &[&str] = &[
     "ttl",
     "wait",
     "waitaof",
+    // By member is an order only where all scores are equal, which random calls do not see to.
+    "zlexcount",
+    "zrangebylex",
+    "zremrangebylex",
+    "zrevrangebylex",
 ];
 
-/// Words newer than the machine's server (7.0), by argument; the rows say it of most.
+/// Versions newer than the machine's server (7.0).
 const NEWER: &[&str] = &["7.2", "7.4", "8."];
+
+/// Words that came with them, although the rows, like stock's, do not say so; and BYLEX, for the reason above.
+const LEFT_OUT: &[&str] = &["WITHSCORE", "BYLEX"];
 
 struct Table {
     rows: Vec<(&'static Row, Vec<Arg<'static>>)>,
@@ -115,7 +123,7 @@ impl Caller {
         while i < args.len() {
             let arg = &args[i];
             i += 1;
-            if is_newer(arg.since) || arg.optional && !self.one_in(3) {
+            if is_left_out(arg) || arg.optional && !self.one_in(3) {
                 continue;
             }
             // A count says how many words of the next argument follow.
@@ -145,7 +153,7 @@ impl Caller {
             ArgKind::PureToken => return,
             ArgKind::Block(args) => return self.sequence(args, words),
             ArgKind::OneOf(args) => {
-                let choices: Vec<&Arg<'static>> = args.iter().filter(|a| !is_newer(a.since) && !is_chance(a)).collect();
+                let choices: Vec<&Arg<'static>> = args.iter().filter(|a| !is_left_out(a) && !is_chance(a)).collect();
                 if let Some(choice) = choices.get(self.rng.below(choices.len().max(1) as u64) as usize) {
                     self.sequence(&[Arg { optional: false, ..(*choice).clone() }], words);
                 }
@@ -241,29 +249,52 @@ impl Caller {
     }
 }
 
+fn is_left_out(arg: &Arg<'_>) -> bool {
+    is_newer(arg.since) || arg.token.is_some_and(|token| LEFT_OUT.contains(&token))
+}
+
 /// An id made from the clock.
 fn is_chance(arg: &Arg<'_>) -> bool {
     arg.token == Some("*") || arg.token == Some("$")
 }
 
-/// A reply in which what has no order is in order.
-fn sorted(reply: &Reply) -> Reply {
+/// A reply in a form to be compared: 7.0 writes doubles with 17 digits, 7.2 with as few as tell them apart; and where
+/// there is no order, one is made.
+fn normal(reply: &Reply, ordered: bool) -> Reply {
     let in_order = |items: &[Reply]| {
-        let mut items: Vec<Reply> = items.iter().map(sorted).collect();
-        items.sort_by_key(Reply::to_string);
+        let mut items: Vec<Reply> = items.iter().map(|item| normal(item, ordered)).collect();
+        if !ordered {
+            items.sort_by_key(Reply::to_string);
+        }
         items
     };
+    let double = |text: &str| text.parse::<f64>().map_or_else(|_| text.to_owned(), |n| format!("{n:?}"));
     match reply {
         Reply::Array(items) => Reply::Array(in_order(items)),
         Reply::Set(items) => Reply::Set(in_order(items)),
         Reply::Push(items) => Reply::Push(in_order(items)),
         Reply::Map(pairs) => {
-            let mut pairs: Vec<_> = pairs.iter().map(|(k, v)| (sorted(k), sorted(v))).collect();
-            pairs.sort_by_key(|(k, _)| k.to_string());
+            let mut pairs: Vec<_> = pairs.iter().map(|(k, v)| (normal(k, ordered), normal(v, ordered))).collect();
+            if !ordered {
+                pairs.sort_by_key(|(k, _)| k.to_string());
+            }
             Reply::Map(pairs)
+        }
+        Reply::Double(text) => Reply::Double(double(text)),
+        Reply::Bulk(bytes) if bytes.len() > 16 => match std::str::from_utf8(bytes) {
+            Ok(text) => Reply::Bulk(double(text).into_bytes()),
+            Err(_) => reply.clone(),
+        },
+        Reply::Bulk(bytes) if bytes.contains(&b'.') => {
+            Reply::Bulk(double(&String::from_utf8_lossy(bytes)).into_bytes())
         }
         other => other.clone(),
     }
+}
+
+/// A word too many where 7.2 has come to take one.
+fn became_optional(mine: &Reply, stock: &Reply) -> bool {
+    mine.to_string() == "-ERR syntax error" && stock.to_string().starts_with("-ERR wrong number of arguments for 'z")
 }
 
 /// The names of 7.2 in those of 7.0, which knows no listpack for lists and sets.
@@ -303,7 +334,8 @@ impl Run {
         for (command, ordered) in commands {
             let (mine, stock) = (self.a.read(), self.b.read());
             self.done += 1;
-            if mine != stock && (*ordered || sorted(&mine) != sorted(&stock)) {
+            let same = mine == stock || normal(&mine, *ordered) == normal(&stock, *ordered);
+            if !same && !became_optional(&mine, &stock) {
                 self.fail(&format!("{}\n  pando: {mine}\n  stock: {stock}", words(command)));
             }
         }
@@ -376,7 +408,7 @@ fn run(seed: u64, resp3: bool) {
         c.check("debug set-active-expire 0", "+OK");
     }
     let mut caller = Caller { rng: Rng::new(seed), group: Group::Generic };
-    let rounds = std::env::var("PANDO_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(250);
+    let rounds = std::env::var("PANDO_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(600);
     for round in 0..rounds {
         let mut batch = Vec::new();
         for _ in 0..100 {
