@@ -13,6 +13,7 @@ pub mod set;
 pub mod stream;
 pub mod string;
 pub mod zset;
+pub mod zset_algebra;
 pub mod zset_pop;
 pub mod zset_range;
 
@@ -125,6 +126,7 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         stream::read::COMMANDS,
         string::COMMANDS,
         zset::COMMANDS,
+        zset_algebra::COMMANDS,
         zset_pop::COMMANDS,
         zset_range::COMMANDS,
     ]

@@ -158,6 +158,10 @@ impl Builder {
         self.longest
     }
 
+    pub fn contains(&self, member: &[u8]) -> bool {
+        self.members.get(hash(member), member).is_some()
+    }
+
     /// Gives a member a score, which may depend on the one it has. True if it is new.
     pub fn set(&mut self, member: &[u8], score: impl FnOnce(Option<f64>) -> f64) -> bool {
         match self.members.find_slot(hash(member), member) {
