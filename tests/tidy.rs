@@ -43,6 +43,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ds/dict/tests.rs",
     "src/ds/dict/thin.rs",
     "src/ds/dict/walk.rs",
+    "src/ds/hash/field.rs",
     "src/ds/member.rs",
     "src/ds/zset/large.rs",
     "src/keyspace/entry.rs",
