@@ -12,6 +12,7 @@
 use sha1::{Digest as _, Sha1};
 
 use crate::base::number;
+use crate::ds::hash::Pair;
 use crate::ds::stream::{Stream, StreamId};
 use crate::ds::zset::ZSet;
 use crate::keyspace::{Data, Entry, ExpirePolicy, Type, ValueRef};
@@ -53,7 +54,13 @@ impl Digest {
                     self.mix_stream(stream);
                 }
             }
-            Type::List | Type::Hash => {}
+            Type::Hash => {
+                self.mix(&4u32.to_be_bytes());
+                if let ValueRef::Hash(hash) = value {
+                    hash.iter().for_each(|pair| self.xor(&of_field(pair).0));
+                }
+            }
+            Type::List => {}
         }
         if entry.expire_ms().is_some() {
             self.xor(b"!!expire!!");
@@ -88,6 +95,17 @@ impl Digest {
     pub fn hex(&self) -> String {
         self.0.iter().map(|b| format!("{b:02x}")).collect()
     }
+}
+
+/// Of one field of a hash: its name, its value and whether it expires.
+fn of_field(pair: Pair<'_>) -> Digest {
+    let (mut digest, mut text) = (Digest::default(), itoa::Buffer::new());
+    digest.mix(pair.field.bytes(&mut text));
+    digest.mix(pair.value.bytes(&mut text));
+    if pair.expire_ms.is_some() {
+        digest.xor(b"!!hexpire!!");
+    }
+    digest
 }
 
 /// The fingerprint of one value and of whether it expires; the key is no part of it.
