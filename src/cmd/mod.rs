@@ -5,6 +5,7 @@ pub mod counter;
 pub mod database;
 pub mod dump;
 pub mod generic;
+pub mod hash;
 pub mod hyperloglog;
 pub mod lcs;
 pub mod memory;
@@ -112,6 +113,7 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         database::COMMANDS,
         dump::COMMANDS,
         generic::COMMANDS,
+        hash::COMMANDS,
         hyperloglog::COMMANDS,
         lcs::COMMANDS,
         memory::COMMANDS,

@@ -18,5 +18,6 @@ mod stock_tools;
 mod tools;
 mod tutorials;
 mod types_bits;
+mod types_hash;
 mod types_hll;
 mod types_set;
