@@ -624,11 +624,9 @@ fn move_key(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effe
         return Ok(Effect::None);
     }
     if let Some(entry) = db.take(key) {
+        in_db(db, target, |db| db.put(key, entry));
         db.changed(key, EventClass::GENERIC, "move_from");
-        in_db(db, target, |db| {
-            db.put(key, entry);
-            db.changed(key, EventClass::GENERIC, "move_to");
-        });
+        in_db(db, target, |db| db.changed(key, EventClass::GENERIC, "move_to"));
     }
     out.int(1);
     Ok(Effect::Verbatim)
