@@ -12,7 +12,7 @@
 //! Knows no command and no connection: what is served, and how, is in `exec::block`.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -34,8 +34,8 @@ pub struct Waiter {
     /// Tried again also when the key goes away or holds something else.
     pub on_gone: bool,
     keys: Box<[(u64, Box<[u8]>)]>,
-    /// Hashes of all keys that its command touches.
-    touches: Box<[u64]>,
+    /// Hashes of all keys that its command touches, in ascending order.
+    touches: Arc<[u64]>,
     listed: AtomicBool,
     /// The command and its client, in the terms of whoever serves it.
     pub who: Box<dyn Any + Send + Sync>,
@@ -57,7 +57,19 @@ impl Waiter {
         let keys = keys.map(|key| (Key::new(key).hash, Box::from(key))).collect();
         // Relaxed: two that meet in a queue both hold its shard's lock.
         let seq = NEXT_SEQ.fetch_add(1, Relaxed);
-        Arc::new(Self { seq, db, kind, on_gone, keys, touches: touches.into(), listed: AtomicBool::new(false), who })
+        let mut touches: SmallVec<[u64; 16]> = touches.into();
+        touches.sort_unstable();
+        touches.dedup();
+        Arc::new(Self {
+            seq,
+            db,
+            kind,
+            on_gone,
+            keys,
+            touches: (&*touches).into(),
+            listed: AtomicBool::new(false),
+            who,
+        })
     }
 
     /// Whether it still stands in its queues. Whoever took it out has told its client afterwards.
@@ -87,8 +99,9 @@ struct Queue {
     waiters: BTreeMap<u64, Arc<Waiter>>,
     /// How many of them look at the key's going, too.
     on_gone: usize,
-    /// Hashes of the other keys that their commands touch, with how many do.
-    others: HashMap<u64, usize>,
+    /// What their commands touch, if that is more than this key, with how many touch the same: workers of one kind
+    /// wait for the same keys.
+    sets: BTreeMap<Arc<[u64]>, usize>,
 }
 
 /// The queues of one shard.
@@ -110,8 +123,8 @@ impl Waiters {
     fn join(&mut self, hash: u64, key: &[u8], waiter: &Arc<Waiter>) {
         let queues = self.queues.entry(hash).or_default();
         let at = queues.iter().position(|q| q.db == waiter.db && *q.key == *key).unwrap_or_else(|| {
-            let (waiters, others) = (BTreeMap::new(), HashMap::new());
-            queues.push(Queue { db: waiter.db, key: key.into(), waiters, on_gone: 0, others });
+            let (waiters, sets) = (BTreeMap::new(), BTreeMap::new());
+            queues.push(Queue { db: waiter.db, key: key.into(), waiters, on_gone: 0, sets });
             queues.len() - 1
         });
         let q = &mut queues[at];
@@ -120,8 +133,8 @@ impl Waiters {
             return;
         }
         q.on_gone += usize::from(waiter.on_gone);
-        for other in waiter.touches.iter().filter(|h| **h != hash) {
-            *q.others.entry(*other).or_default() += 1;
+        if waiter.touches.len() > 1 {
+            *q.sets.entry(waiter.touches.clone()).or_default() += 1;
         }
     }
 
@@ -133,12 +146,10 @@ impl Waiters {
             return;
         }
         q.on_gone -= usize::from(waiter.on_gone);
-        for other in waiter.touches.iter().filter(|h| **h != hash) {
-            if let Some(n) = q.others.get_mut(other) {
-                *n -= 1;
-                if *n == 0 {
-                    q.others.remove(other);
-                }
+        if let Some(n) = q.sets.get_mut(&waiter.touches) {
+            *n -= 1;
+            if *n == 0 {
+                q.sets.remove(&waiter.touches);
             }
         }
         if q.waiters.is_empty() {
@@ -169,7 +180,7 @@ impl Waiters {
 
     /// Hashes of the keys that serving those who wait for a key with this hash may touch.
     fn leads_to(&self, hash: u64) -> impl Iterator<Item = u64> + '_ {
-        self.queues.get(&hash).into_iter().flatten().flat_map(|q| q.others.keys().copied())
+        self.queues.get(&hash).into_iter().flatten().flat_map(|q| q.sets.keys()).flat_map(|set| set.iter().copied())
     }
 }
 
@@ -179,16 +190,21 @@ impl Data<'_> {
     /// and taken again.
     #[cold]
     pub fn hold_for_waiters(&mut self, own: &[u64]) {
-        let mut wanted: SmallVec<[u64; 16]> = SmallVec::new();
+        let leads_on =
+            |hash: &u64| self.held(*hash).is_some_and(|shard| shard.waiters.leads_to(*hash).next().is_some());
+        if !own.iter().any(leads_on) {
+            return;
+        }
+        let mut wanted: Vec<u64> = Vec::new();
+        let mut seen = HashSet::new();
         loop {
             // What was found under locks that were let go is kept: so the set only grows, and the loop ends.
-            own.iter().for_each(|h| add(&mut wanted, *h));
+            wanted.extend(own.iter().filter(|h| seen.insert(**h)));
             let mut at = 0;
-            while at < wanted.len() {
-                let hash = wanted[at];
+            while let Some(hash) = wanted.get(at).copied() {
                 at += 1;
                 if let Some(shard) = self.held(hash) {
-                    shard.waiters.leads_to(hash).for_each(|h| add(&mut wanted, h));
+                    wanted.extend(shard.waiters.leads_to(hash).filter(|h| seen.insert(*h)));
                 }
             }
             if wanted.iter().all(|h| self.held(*h).is_some()) {
@@ -243,12 +259,6 @@ impl Data<'_> {
     }
 }
 
-fn add(set: &mut SmallVec<[u64; 16]>, hash: u64) {
-    if !set.contains(&hash) {
-        set.push(hash);
-    }
-}
-
 impl Keyspace {
     /// Takes a waiter out that nobody is to serve any more. The caller holds no shard.
     pub fn dismiss(&self, waiter: &Waiter) {
@@ -273,6 +283,8 @@ impl Keyspace {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn waiter(db: usize, keys: &[&str], touches: &[&str], on_gone: bool) -> Arc<Waiter> {
@@ -421,13 +433,9 @@ mod tests {
                 let expect: Vec<u64> = model.iter().filter(waits).map(|w| w.seq).collect();
                 assert_eq!(order(data, 0, name), expect);
                 let shard = data.shard(hash(name));
-                let mut leads: Vec<u64> = shard.waiters.leads_to(hash(name)).collect();
-                let mut expect: Vec<u64> = model.iter().filter(waits).flat_map(|w| w.touches.iter().copied()).collect();
-                expect.retain(|h| *h != hash(name));
-                expect.sort_unstable();
-                expect.dedup();
-                leads.sort_unstable();
-                assert_eq!(leads, expect);
+                let leads: BTreeSet<u64> = shard.waiters.leads_to(hash(name)).collect();
+                let more = model.iter().filter(waits).filter(|w| w.touches.len() > 1);
+                assert_eq!(leads, more.flat_map(|w| w.touches.iter().copied()).collect());
             }
             model.drain(..).for_each(|w| data.dismiss(&w));
         });
