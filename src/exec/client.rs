@@ -206,7 +206,8 @@ impl ClientHandle {
 
     /// A blocking command begins to wait. `timed`: not for ever.
     pub fn begin_wait(&self, timed: bool) {
-        *self.waiting.lock() = Waiting::Yes;
+        let mut waiting = self.waiting.lock();
+        *waiting = Waiting::Yes;
         self.set(flag::BLOCKED, true);
         self.set(flag::TIMED, timed);
     }
@@ -224,6 +225,8 @@ impl ClientHandle {
         }
         let Some(end) = f() else { return false };
         *waiting = Waiting::Ended(end);
+        // Others see at once that it no longer waits, whenever its connection comes to answer.
+        self.set(flag::BLOCKED | flag::TIMED, false);
         drop(waiting);
         self.announce();
         true
@@ -235,9 +238,9 @@ impl ClientHandle {
 
     /// The connection itself ends the wait. Gives what another has ended it with, if one was first.
     pub fn finish_wait(&self) -> Option<End> {
-        let was = std::mem::take(&mut *self.waiting.lock());
+        let mut waiting = self.waiting.lock();
         self.set(flag::BLOCKED | flag::TIMED, false);
-        match was {
+        match std::mem::take(&mut *waiting) {
             Waiting::No | Waiting::Yes => None,
             Waiting::Ended(end) => Some(end),
         }

@@ -180,7 +180,9 @@ impl<S: Socket + 'static> Conn<S> {
                 Next::More => {}
                 Next::Close => self.closing = true,
                 Next::Wait(wait) => {
-                    self.session.handle.set(flag::BLOCKED, true);
+                    if wait.ending.is_none() {
+                        self.session.handle.set(flag::BLOCKED, true);
+                    }
                     waiting = Waiting::Command(Blocked::new(wait));
                 }
                 Next::Paused { writes } => {
