@@ -216,8 +216,15 @@ fn body(bytes: &[u8]) -> usize {
 /// The size of the element at the front of `bytes`.
 #[inline]
 pub(super) fn size(bytes: &[u8]) -> usize {
-    let body = body(bytes);
-    body + back_size(body)
+    match bytes[0] {
+        // The commonest are short, and the length behind them is one byte.
+        0..=0x7f => 2,
+        b @ 0x80..=0xbf => 2 + usize::from(b & 0x3f),
+        _ => {
+            let body = body(bytes);
+            body + back_size(body)
+        }
+    }
 }
 
 /// The size of the element that `bytes` end with.
@@ -243,6 +250,14 @@ pub(super) fn item(bytes: &[u8]) -> Item<'_> {
 
 #[inline]
 pub(super) fn item_and_size(bytes: &[u8]) -> (Item<'_>, usize) {
+    match bytes[0] {
+        b @ 0..=0x7f => return (Item::Int(i64::from(b)), 2),
+        b @ 0x80..=0xbf => {
+            let len = usize::from(b & 0x3f);
+            return (Item::Str(&bytes[1..1 + len]), 2 + len);
+        }
+        _ => {}
+    }
     let body = body(bytes);
     let size = body + back_size(body);
     let item = match bytes[0] {

@@ -195,14 +195,16 @@ impl Listpack {
         let wanted = element::canonical_int(needle);
         let (mut at, end) = (from.0 as usize, self.end());
         while at < end {
-            let same = match self.get(Pos(at as u32)) {
+            let (item, size) = element::item_and_size(&self.buf[at..]);
+            let same = match item {
                 Item::Int(n) => wanted == Some(n),
                 Item::Str(s) => s == needle,
             };
             if same {
                 return Some(Pos(at as u32));
             }
-            for _ in 0..=skip {
+            at += size;
+            for _ in 0..skip {
                 if at >= end {
                     return None;
                 }
