@@ -21,3 +21,4 @@ mod types_bits;
 mod types_hash;
 mod types_hll;
 mod types_set;
+mod types_stream;
