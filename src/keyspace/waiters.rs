@@ -13,6 +13,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -107,7 +108,26 @@ struct Queue {
 /// The queues of one shard.
 #[derive(Default)]
 pub(super) struct Waiters {
-    queues: HashMap<u64, SmallVec<[Queue; 1]>>,
+    queues: HashMap<u64, SmallVec<[Queue; 1]>, BuildHasherDefault<Hashed>>,
+}
+
+/// The hash of what is a key's hash already: every unit on a shard where somebody waits looks here.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        // The top bits are the same in the whole shard, and a table wants them to differ.
+        self.0 = hash.rotate_left(32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
 }
 
 impl Waiters {
