@@ -5,6 +5,7 @@ pub mod counter;
 pub mod database;
 pub mod dump;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod lcs;
@@ -113,6 +114,7 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         database::COMMANDS,
         dump::COMMANDS,
         generic::COMMANDS,
+        geo::COMMANDS,
         hash::COMMANDS,
         hyperloglog::COMMANDS,
         lcs::COMMANDS,

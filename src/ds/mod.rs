@@ -3,6 +3,7 @@
 pub mod bits;
 mod btree;
 pub mod dict;
+pub mod geo;
 pub mod hash;
 pub mod hll;
 pub mod intset;

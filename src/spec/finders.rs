@@ -52,6 +52,22 @@ pub fn xread(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     Ok(())
 }
 
+/// GEORADIUS and GEORADIUSBYMEMBER store to the last key that is named for it.
+pub fn georadius(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
+    out.push(KeyPos { index: 1, flags: RO.or(ACCESS) });
+    let (mut at, mut stored) = (5, None);
+    while at + 1 < argv.len() {
+        let word = argv.word(at);
+        if word.eq_ignore_ascii_case(b"store") || word.eq_ignore_ascii_case(b"storedist") {
+            at += 1;
+            stored = Some(at);
+        }
+        at += 1;
+    }
+    out.extend(stored.map(|at| KeyPos { index: at as u32, flags: OW.or(UPDATE) }));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
