@@ -265,7 +265,7 @@ fn geoadd(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
         }
     }
     let options = options_at..a.position();
-    if a.left() % 3 != 0 || a.is_at_end() || (how.nx && how.xx) {
+    if !a.left().is_multiple_of(3) || a.is_at_end() || (how.nx && how.xx) {
         return Err(Error::Syntax);
     }
     let mut members: Vec<(&[u8], f64)> = Vec::with_capacity(a.left() / 3);

@@ -4,6 +4,7 @@
 //! zset-v1         count, then as many strings, each with its score as text
 //! zset-v2         count, then as many strings, each with its score as eight bytes; highest first, as stock writes them
 //! zset-listpack   one string: a listpack of members and scores as it is in memory
+//! zset-ziplist    the same in a format of old
 //! ```
 
 use std::io::Read;
@@ -13,6 +14,7 @@ use super::error::Result;
 use super::format::Kind;
 use super::input::Input;
 use super::value::WriteOptions;
+use super::ziplist;
 use crate::base::number;
 use crate::ds::Limits;
 use crate::ds::listpack::Listpack;
@@ -56,10 +58,26 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, limits: &Limits) -
                 None => input.corrupt("a listpack that is no sorted set"),
             }
         }
+        Kind::ZsetZiplist => {
+            let piece = input.string()?;
+            match repacked(input.peek(&piece)).and_then(|pack| ZSet::from_listpack(pack, limits)) {
+                Some(set) => Ok(set),
+                None => input.corrupt("a ziplist that is no sorted set"),
+            }
+        }
         Kind::Zset2 => read_plain(input, limits, |input| Ok(f64::from_le_bytes(input.array()?))),
         Kind::Zset => read_plain(input, limits, text_score),
         _ => input.corrupt("a type that is not understood"),
     }
+}
+
+/// The elements of a ziplist.
+fn repacked(bytes: &[u8]) -> Option<Listpack> {
+    let (mut pack, mut text) = (Listpack::new(), itoa::Buffer::new());
+    for item in ziplist::items(bytes).ok()? {
+        pack.push_back(item.bytes(&mut text));
+    }
+    Some(pack)
 }
 
 fn read_plain<R: Read>(
