@@ -17,10 +17,11 @@
 //! Knows nothing of what lies in the slots, nor of the global allocator's count: [`used_bytes`] is to be added to it.
 
 use std::alloc::{Layout, handle_alloc_error};
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 const STEP: usize = 8;
@@ -324,18 +325,50 @@ fn map_region() -> NonNull<u8> {
 /// A thread's free slots.
 struct Cache {
     lists: UnsafeCell<[Chain; CLASSES]>,
+    /// Its place in [`KEPT`].
+    cell: Cell<usize>,
 }
 
 thread_local! {
-    static CACHE: Cache = const { Cache { lists: UnsafeCell::new([Chain::EMPTY; CLASSES]) } };
+    static CACHE: Cache =
+        const { Cache { lists: UnsafeCell::new([Chain::EMPTY; CLASSES]), cell: Cell::new(usize::MAX) } };
+}
+
+/// Bytes in threads' lists. The first threads have a cell each, which no other writes; the rest share the last.
+static KEPT: [CachePadded<AtomicIsize>; CELLS] = [const { CachePadded::new(AtomicIsize::new(0)) }; CELLS];
+static NEXT_CELL: AtomicUsize = AtomicUsize::new(0);
+const CELLS: usize = 64;
+
+impl Cache {
+    /// The lists have so many slots of a class more, or fewer.
+    #[inline]
+    fn note(&self, slots: isize, class: usize) {
+        let (cell, by) = (self.cell.get(), slots * size_of_class(class) as isize);
+        if cell < CELLS - 1 {
+            let kept = &KEPT[cell];
+            kept.store(kept.load(Relaxed) + by, Relaxed);
+        } else {
+            self.note_shared(by);
+        }
+    }
+
+    #[cold]
+    fn note_shared(&self, by: isize) {
+        if self.cell.get() == usize::MAX {
+            self.cell.set(NEXT_CELL.fetch_add(1, Relaxed).min(CELLS - 1));
+        }
+        KEPT[self.cell.get()].fetch_add(by, Relaxed);
+    }
 }
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        for (class, chain) in self.lists.get_mut().iter_mut().enumerate() {
+        let lists = std::mem::replace(self.lists.get_mut(), [Chain::EMPTY; CLASSES]);
+        for (class, chain) in lists.into_iter().enumerate() {
             if chain.len > 0 {
                 // SAFETY: the lists hold free slots of their class.
-                unsafe { POOLS[class].lock().give(class, std::mem::replace(chain, Chain::EMPTY)) };
+                unsafe { POOLS[class].lock().give(class, chain) };
+                self.note(-(chain.len as isize), class);
             }
         }
     }
@@ -353,9 +386,12 @@ pub fn alloc(size: usize) -> NonNull<u8> {
         // and grows a Vec, and the global allocator does not use this one.
         let list = unsafe { &mut (*cache.lists.get())[class] };
         if let Some(slot) = list.pop() {
+            cache.note(-1, class);
             return slot;
         }
-        refill(list, class)
+        let slot = refill(list, class);
+        cache.note(list.len as isize, class);
+        slot
     });
     match slot {
         Ok(slot) => slot.cast(),
@@ -405,8 +441,11 @@ pub unsafe fn free(ptr: NonNull<u8>, size: usize) {
         unsafe {
             let list = &mut (*cache.lists.get())[class];
             list.push(slot);
+            cache.note(1, class);
             if list.len > keep(class) {
+                let before = list.len;
                 flush(list, class);
+                cache.note(list.len as isize - before as isize, class);
             }
         }
     });
@@ -435,9 +474,11 @@ fn flush(list: &mut Chain, class: usize) {
     unsafe { POOLS[class].lock().give(class, out) };
 }
 
-/// Bytes of the slots in use, those in threads' lists (8 KiB a class at most) counted in.
+/// Bytes of the slots in use. While threads allocate and free, the sum may be off by what they do meanwhile.
 pub fn used_bytes() -> usize {
-    USED.load(Relaxed)
+    let cells = NEXT_CELL.load(Relaxed).min(CELLS);
+    let kept: isize = KEPT[..cells].iter().map(|c| c.load(Relaxed)).sum();
+    USED.load(Relaxed).saturating_add_signed(-kept)
 }
 
 /// Bytes of pages that hold no data: the free slots of pages in use.

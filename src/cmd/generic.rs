@@ -5,7 +5,7 @@
 use super::{DataCommand, Effect, command};
 use crate::base::{Error, glob, number};
 use crate::keyspace::unit::{Touch, lfu_decayed};
-use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, Key};
+use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, Key, ValueRef};
 use crate::resp::Reply;
 use crate::spec::prelude::*;
 
@@ -680,7 +680,12 @@ fn object_encoding(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Resu
 }
 
 fn object_refcount(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
-    Ok(describe(db, a.key()?, out, |_, out| out.int(1)))
+    let shares = db.unit.shares_integers;
+    Ok(describe(db, a.key()?, out, |e, out| match e.value() {
+        // Stock's objects for these are shared by all keys and never freed.
+        ValueRef::Int(0..10_000) if shares => out.int(i64::from(i32::MAX)),
+        _ => out.int(1),
+    }))
 }
 
 fn object_idletime(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {

@@ -14,6 +14,7 @@ use super::block::{self, Service};
 use super::call::{Call, Flow, Handler, Takeover, Wait};
 use super::client::flag;
 use super::engine::Engine;
+use super::evict;
 use super::gate::{AllGates, Gate, WorkerId, step_aside};
 use super::monitor::{note, show_if_watched as show};
 use super::multi::Queued;
@@ -26,9 +27,23 @@ use crate::keyspace::unit::Touch;
 use crate::keyspace::{Data, ExpirePolicy, Unit};
 use crate::resp::{Argv, Reply};
 use crate::spec::{Entry, Flags, Row, flag as row_flag};
+use crate::stats::memory;
 
 /// Requests prepared at once: enough to hide the memory's latency, few enough to stay in the nearest cache.
 pub const BATCH_MAX: usize = 64;
+
+/// What is known of the memory that commands may still take.
+enum Room {
+    /// There is no `maxmemory`.
+    Unlimited,
+    /// To be looked at before the next command.
+    Unknown,
+    /// Enough for so many commands, while the thread's own count stays below.
+    Ample { until: isize, commands: u32 },
+}
+
+const ROOM_TO_IGNORE: usize = 256 << 10;
+const COMMANDS_UNSEEN: u32 = 15;
 
 /// Longest string that a master's command may make.
 const MASTER_STRING_MAX: usize = u32::MAX as usize;
@@ -88,6 +103,7 @@ pub struct Runner<'e> {
     passed: Passed,
     /// The stream is no longer our master's: nothing more of it is carried out.
     stale: bool,
+    room: Room,
     /// Clock of the last command's end, in `clock::ticks`.
     ticks: u64,
 }
@@ -116,6 +132,7 @@ impl<'e> Runner<'e> {
             role_epoch: engine.state.role_epoch(),
             passed: Passed::default(),
             stale: false,
+            room: Room::Unlimited,
             ticks: clock::ticks(),
         };
         me.refresh();
@@ -153,7 +170,10 @@ impl<'e> Runner<'e> {
             Source::Client if replica || self.engine.pause.current(self.unit.now_ms).is_some() => ExpirePolicy::Hide,
             Source::Client => ExpirePolicy::Delete,
         };
-        self.forbidden = 0;
+        self.unit.shares_integers = shares_integers(s);
+        self.room = if s.maxmemory == 0 { Room::Unlimited } else { Room::Unknown };
+        // Whether memory is short is found out before the next command.
+        self.forbidden = if s.maxmemory == 0 { 0 } else { self.forbidden & OUT_OF_MEMORY };
         if self.source == Source::Master {
             return;
         }
@@ -169,7 +189,36 @@ impl<'e> Runner<'e> {
         );
         let saves = !s.save.is_empty() && s.stop_writes_on_bgsave_error;
         forbid(MISCONF, saves && !replica && state.save_failed.load(Relaxed));
-        forbid(OUT_OF_MEMORY, s.maxmemory > 0 && crate::stats::memory::used() > s.maxmemory as usize);
+    }
+
+    /// Looks at memory unless that was done just now, and makes room if it is short.
+    #[inline]
+    fn look_at_memory(&mut self) {
+        match &mut self.room {
+            Room::Unlimited => {}
+            Room::Ample { until, commands } if *commands > 0 && memory::of_thread() < *until => *commands -= 1,
+            Room::Ample { .. } | Room::Unknown => self.make_room(),
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        let (engine, limit) = (self.engine, self.settings.maxmemory as usize);
+        let outcome = {
+            let _gate = self.gate.is_none().then(|| engine.gates.pass(self.worker));
+            evict::perform(engine, &self.settings, self.worker)
+        };
+        self.forbidden &= !OUT_OF_MEMORY;
+        if outcome == evict::Outcome::Full && self.source == Source::Client {
+            self.forbidden |= OUT_OF_MEMORY;
+        }
+        // Where all workers together cannot take what is left before each looks again, a few commands pass unseen.
+        let share = limit.saturating_sub(memory::used()) / (4 * engine.gates.count());
+        self.room = if share > ROOM_TO_IGNORE {
+            Room::Ample { until: memory::of_thread().saturating_add_unsigned(share), commands: COMMANDS_UNSEEN }
+        } else {
+            Room::Unknown
+        };
     }
 
     /// The clock of the unit, unix ms.
@@ -332,6 +381,7 @@ impl<'e> Runner<'e> {
         };
         command.check_arity(&argv)?;
         let row = command.row;
+        self.look_at_memory();
         if self.source == Source::Client && (self.forbidden != 0 || !session.authenticated || session.subs.is_some()) {
             self.check(session, row, flags_of(session, command))?;
         }
@@ -356,8 +406,12 @@ impl<'e> Runner<'e> {
         if !session.authenticated && !flags.has(row_flag::NO_AUTH) {
             return Err(Error::NoAuth);
         }
-        refuse_write(self.forbidden, flags)?;
         let has = |bit| self.forbidden & bit != 0;
+        // What is queued takes memory too, without an end.
+        if has(OUT_OF_MEMORY) && session.multi.is_some() && !flags.has(row_flag::NOT_QUEUED) {
+            return Err(Error::OutOfMemory);
+        }
+        refuse_write(self.forbidden, flags)?;
         if session.proto == 2 && session.is_subscribed() && !flags.has(row_flag::WHILE_SUBSCRIBED) {
             return Err(Error::PubSubContext(row.name.to_owned()));
         }
@@ -728,6 +782,20 @@ enum Admitted<'e> {
     Run(&'e Command),
     Queued,
     Paused { writes: bool },
+}
+
+/// Whether small integers count as shared between keys, as they are in stock servers unless each needs a history.
+fn shares_integers(s: &Settings) -> bool {
+    match s.maxmemory_policy {
+        MaxmemoryPolicy::AllkeysLru
+        | MaxmemoryPolicy::AllkeysLfu
+        | MaxmemoryPolicy::VolatileLru
+        | MaxmemoryPolicy::VolatileLfu => s.maxmemory == 0,
+        MaxmemoryPolicy::AllkeysRandom
+        | MaxmemoryPolicy::VolatileRandom
+        | MaxmemoryPolicy::VolatileTtl
+        | MaxmemoryPolicy::NoEviction => true,
+    }
 }
 
 /// How lookups record accesses under the eviction policy.

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::call::Handler;
 use super::client::Clients;
+use super::evict::Evictor;
 use super::gate::{Gates, WorkerId};
 use super::pause::Pause;
 use super::pubsub::{Monitors, PubSub};
@@ -17,7 +18,7 @@ use super::state::State;
 use crate::acl::Acl;
 use crate::config::{Config, Settings};
 use crate::keyspace::shard::Garbage;
-use crate::keyspace::{Keyspace, Unit};
+use crate::keyspace::{Keyspace, Unit, ValueRef};
 use crate::oplog::Log;
 use crate::spec::Table;
 use crate::stats::Stats;
@@ -36,10 +37,11 @@ pub struct Engine {
     pub standstill: Standstill,
     pub stats: Stats,
     pub acl: Acl,
+    pub evictor: Evictor,
     /// Held by the one snapshot that is being taken.
     pub snapshot_turn: parking_lot::Mutex<()>,
     extensions: OnceLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
-    garbage: std::sync::mpsc::Sender<Garbage>,
+    garbage: std::sync::mpsc::Sender<(Garbage, usize)>,
     freeing: Arc<Freeing>,
 }
 
@@ -48,6 +50,17 @@ pub struct Engine {
 pub struct Freeing {
     pub pending: AtomicUsize,
     pub freed: AtomicUsize,
+    /// What is still to be given back of single values, so that nobody makes room for them.
+    pub pending_bytes: AtomicUsize,
+}
+
+/// What single values take; whole databases are not measured.
+fn bytes_in(garbage: &Garbage) -> usize {
+    match garbage {
+        Garbage::Entry(entry) => entry.memory_bytes(),
+        Garbage::Object(object) => ValueRef::from(&**object).memory_bytes(),
+        Garbage::Dict(_) => 0,
+    }
 }
 
 fn keys_in(garbage: &Garbage) -> usize {
@@ -62,15 +75,16 @@ impl Engine {
         let settings = config.snapshot();
         // Enough shards that two workers seldom want the same one.
         let shards = (workers * 16).clamp(32, 1024);
-        let (garbage, rubbish) = std::sync::mpsc::channel::<Garbage>();
+        let (garbage, rubbish) = std::sync::mpsc::channel::<(Garbage, usize)>();
         let lazy_free = std::thread::Builder::new().name("lazy-free".into());
         // Dropping is the whole work; the thread ends with the last sender.
         let freeing = Arc::new(Freeing::default());
         let counts = freeing.clone();
         let spawned = lazy_free.spawn(move || {
-            for g in rubbish {
+            for (g, bytes) in rubbish {
                 let keys = keys_in(&g);
                 drop(g);
+                counts.pending_bytes.fetch_sub(bytes, Relaxed);
                 counts.pending.fetch_sub(keys, Relaxed);
                 counts.freed.fetch_add(keys, Relaxed);
             }
@@ -88,6 +102,7 @@ impl Engine {
             stats: Stats::new(workers + 1, table.entries().len()),
             acl: Acl::new(settings.requirepass.as_bytes()),
             gates: Gates::new(workers),
+            evictor: Evictor::default(),
             snapshot_turn: parking_lot::Mutex::new(()),
             clients: Clients::default(),
             pubsub: PubSub::default(),
@@ -126,11 +141,13 @@ impl Engine {
     /// Gives memory back off the worker.
     pub fn free_later(&self, garbage: impl Iterator<Item = Garbage>) {
         for g in garbage {
-            let keys = keys_in(&g);
+            let (keys, bytes) = (keys_in(&g), bytes_in(&g));
             self.freeing.pending.fetch_add(keys, Relaxed);
+            self.freeing.pending_bytes.fetch_add(bytes, Relaxed);
             // Without the thread the value is dropped here: slower, not wrong.
-            if self.garbage.send(g).is_err() {
+            if self.garbage.send((g, bytes)).is_err() {
                 self.freeing.pending.fetch_sub(keys, Relaxed);
+                self.freeing.pending_bytes.fetch_sub(bytes, Relaxed);
             }
         }
     }

@@ -27,6 +27,10 @@ impl Gates {
         Self { gates: (0..=workers).map(|_| CachePadded::new(Mutex::new(()))).collect() }
     }
 
+    pub fn count(&self) -> usize {
+        self.gates.len()
+    }
+
     /// The gate of threads that are not workers (cron, loader).
     pub fn outsider(&self) -> WorkerId {
         WorkerId(self.gates.len() - 1)

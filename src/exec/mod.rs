@@ -10,6 +10,7 @@ pub mod connection;
 pub mod describe;
 pub mod digest;
 pub mod engine;
+pub mod evict;
 pub mod expire_cycle;
 pub mod gate;
 pub mod help;

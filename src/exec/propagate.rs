@@ -45,6 +45,11 @@ impl<'a> Effects<'a> {
         }
     }
 
+    /// What the server did of itself.
+    pub fn own(&mut self, db: usize, argv: OwnedArgv) {
+        self.ops.push(Op::Owned(db, argv));
+    }
+
     /// A command's effect. `raw`: the request's own bytes, if they are canonical.
     pub fn push(&mut self, db: usize, argv: Argv<'a>, raw: Option<&'a [u8]>, effect: Effect) {
         match effect {
@@ -69,14 +74,14 @@ impl<'a> Effects<'a> {
             for op in &self.ops {
                 let db = op.db();
                 scratch.clear();
+                if wrap && !opened {
+                    encode_command(&mut scratch, [b"MULTI"]);
+                    opened = true;
+                }
                 if log.selected_db() != db as i32 {
                     let mut text = itoa::Buffer::new();
                     encode_command(&mut scratch, [&b"SELECT"[..], text.format(db).as_bytes()]);
                     log.set_selected_db(db as i32);
-                }
-                if wrap && !opened {
-                    encode_command(&mut scratch, [b"MULTI"]);
-                    opened = true;
                 }
                 match op {
                     Op::Raw(_, raw) if scratch.is_empty() => {

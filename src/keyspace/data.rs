@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::entry::Entry;
 use super::event::EventClass;
+use super::evict::{Candidate, Policy};
 use super::key::Key;
 use super::shard::{Garbage, Keyspace, Shard, ShardId, WatchFlag};
 use super::unit::{ExpirePolicy, Gone, Touch, Unit};
@@ -382,8 +383,6 @@ impl<'a> Data<'a> {
         }
         let db = self.db;
         let fresh = self.unit.fresh_access();
-        let unit_touch = self.unit.touch;
-        let now_clock = self.unit.lru_clock();
         let (ks, garbage) = (self.ks, &mut self.unit.garbage);
         let shard = locked(&mut self.locks, ks, key.hash);
         shard.before_write(db, key.hash);
@@ -403,9 +402,7 @@ impl<'a> Data<'a> {
                     Some(own) => entry.set_string_bytes(own, new),
                     None => entry.set_string(value, new),
                 }
-                if unit_touch == Touch::Lru && entry.access() != now_clock {
-                    entry.set_access(now_clock);
-                }
+                touch(self.unit, &entry);
                 drop(entry);
                 d.expiring = d.expiring + usize::from(new.is_some()) - usize::from(old.is_some());
                 if let Some(at) = new {
@@ -515,6 +512,20 @@ impl<'a> Data<'a> {
         self.discard(entry);
         self.changed(key, EventClass::GENERIC, "del");
         true
+    }
+
+    /// Takes a key out to make room, unless it was used or went since it was chosen. The caller tells replicas, and
+    /// frees the entry when it no longer holds the lock.
+    pub fn evict(&mut self, victim: &Candidate, policy: Policy) -> Option<Entry> {
+        let key = Key { bytes: &victim.key, hash: victim.hash };
+        let (db, now_ms) = (self.db, self.unit.now_ms);
+        let entry = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes)?;
+        if policy.rank(entry, now_ms).is_none_or(|rank| rank > victim.rank) {
+            return None;
+        }
+        let entry = self.take(key);
+        self.unit.event(EventClass::EVICTED, "evicted", db, key.bytes);
+        entry
     }
 
     /// Gives an entry's memory back: a small one at once, a large one off the worker.

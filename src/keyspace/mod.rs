@@ -3,6 +3,7 @@
 pub mod data;
 pub mod entry;
 pub mod event;
+pub mod evict;
 pub mod expire;
 pub mod key;
 pub mod shard;

@@ -120,6 +120,11 @@ impl Keyspace {
         self.shards[id.0 as usize].lock()
     }
 
+    /// The lock if nobody holds it.
+    pub fn try_lock(&self, id: ShardId) -> Option<MutexGuard<'_, Shard>> {
+        self.shards[id.0 as usize].try_lock()
+    }
+
     /// Asks the processor for the bucket of a key.
     #[inline]
     pub fn prefetch_bucket(&self, db: usize, hash: u64) {

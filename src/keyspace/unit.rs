@@ -46,6 +46,8 @@ pub struct Unit {
     pub touch: Touch,
     /// What the eviction policy tracks, whether or not this unit leaves a trace.
     pub policy_touch: Touch,
+    /// Small integers count as shared between keys (OBJECT REFCOUNT).
+    pub shares_integers: bool,
     /// Bytes of the longest string a command may make (`proto-max-bulk-len`).
     pub string_max: usize,
     /// Bits of [`EventClass`] somebody listens to.
@@ -74,6 +76,7 @@ impl Default for Unit {
             policy: ExpirePolicy::Delete,
             touch: Touch::Lru,
             policy_touch: Touch::Lru,
+            shares_integers: true,
             string_max: STRING_MAX,
             notify_mask: 0,
             limits: Limits::default(),

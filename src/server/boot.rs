@@ -22,6 +22,7 @@ use crate::base::{clock, log, version};
 use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
 use crate::exec::engine::Engine;
+use crate::exec::evict;
 use crate::persist::Saver;
 use crate::repl::{Follower, Repl, fullsync};
 use crate::spec::{RenameError, Table};
@@ -189,6 +190,7 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     }
     // Whoever gets an answer may count on the lines above.
     engine.state.loading.store(false, Relaxed);
+    evict::start(engine.clone()).map_err(|e| e.to_string())?;
     cron::start(engine.clone()).map_err(|e| e.to_string())?;
     follower.start(held);
     tell_supervisor(&settings);

@@ -32,6 +32,10 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
                 // Logged where it fails.
                 let _ = super::limits::set_oom_score(&settings, replica);
             }
+            // Replies and requests take memory too, which no command that is run looks at.
+            if settings.maxmemory > 0 {
+                engine.evictor.wake();
+            }
             drop_idle_clients(&engine, settings.timeout);
             crate::repl::upkeep::cron(&engine, clock::now_ms());
             engine.part::<Saver>().cron(&engine, clock::now_ms());

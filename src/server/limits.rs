@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::listen::os_reason;
 use crate::config::{Config, OomScoreAdj, Settings};
 use crate::exec::engine::Engine;
+use crate::stats::memory;
 
 /// Files the server opens for itself: listeners, the log, snapshots, links to other servers.
 const RESERVED_FILES: u64 = 32;
@@ -166,6 +167,22 @@ pub fn register_hooks(engine: &Arc<Engine>) {
             if new.maxclients > old.maxclients { allow_clients(new) } else { Ok(()) }
         },
     );
+    let weak = Arc::downgrade(engine);
+    engine.config.on_change(&["maxmemory"], move |_, new| {
+        let used = memory::used();
+        if new.maxmemory > 0 && (new.maxmemory as usize) < used {
+            warn!(
+                "WARNING: the new maxmemory value set via CONFIG SET ({}) is smaller than the current memory usage ({used}). \
+                 This will result in key eviction and/or the inability to accept new write commands depending on the \
+                 maxmemory-policy.",
+                new.maxmemory
+            );
+        }
+        if let Some(engine) = weak.upgrade() {
+            engine.evictor.wake();
+        }
+        Ok(())
+    });
     let weak = Arc::downgrade(engine);
     engine.config.on_change(&["oom-score-adj", "oom-score-adj-values"], move |_, new| {
         set_oom_score(new, weak.upgrade().is_some_and(|e| e.state.is_replica()))

@@ -67,6 +67,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// What this thread's cell counts: its growth tells how much was taken since an earlier look, about.
+#[inline]
+pub fn of_thread() -> isize {
+    let cell = CELL.try_with(Cell::get).unwrap_or(0);
+    USED.get(cell).map_or(0, |c| c.load(Relaxed))
+}
+
 static STARTUP: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes what is in use now for what the server needs before it holds any data.
@@ -81,7 +88,8 @@ pub fn startup() -> usize {
 
 /// Bytes in use now, as INFO's `used_memory`. The slab's pages do not come from the global allocator.
 pub fn used() -> usize {
-    USED.iter().map(|c| c.load(Relaxed)).sum::<isize>().max(0) as usize + slab::used_bytes()
+    let cells = (NEXT.load(Relaxed).max(1) as usize).min(CELLS);
+    USED[..cells].iter().map(|c| c.load(Relaxed)).sum::<isize>().max(0) as usize + slab::used_bytes()
 }
 
 /// Resident bytes of the process; 0 if the system does not tell.

@@ -10,6 +10,7 @@ mod config;
 mod differential;
 mod harness;
 mod master;
+mod maxmemory;
 mod persist;
 mod random;
 mod replica;

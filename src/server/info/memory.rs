@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Page;
 use crate::exec::client::flag;
-use crate::exec::describe;
 use crate::exec::engine::Engine;
+use crate::exec::{describe, evict};
 use crate::stats::memory as allocator;
 
 /// A number of bytes as people read it, in the stock format.
@@ -127,7 +127,7 @@ pub fn memory(engine: &Arc<Engine>, page: &mut Page) {
     page.put("rss_overhead_bytes", 0);
     page.put_ratio("mem_fragmentation_ratio", o.fragmentation());
     page.put("mem_fragmentation_bytes", o.fragmentation_bytes());
-    page.put("mem_not_counted_for_evict", o.replication_buffers.saturating_sub(o.backlog));
+    page.put("mem_not_counted_for_evict", evict::not_counted(engine, &s));
     page.put("mem_replication_backlog", o.backlog);
     page.put("mem_total_replication_buffers", o.replication_buffers);
     page.put("mem_clients_slaves", o.replicas);

@@ -33,8 +33,9 @@ pub fn stats(engine: &Arc<Engine>, page: &mut Page) {
     page.put("expire_cycle_cpu_milliseconds", c.expire_cycle_us.load(Relaxed) / 1000);
     page.put("evicted_keys", c.evicted_keys.load(Relaxed));
     page.put("evicted_clients", c.evicted_clients.load(Relaxed));
-    page.put("total_eviction_exceeded_time", 0);
-    page.put("current_eviction_exceeded_time", 0);
+    let exceeded_us = engine.evictor.exceeded_us();
+    page.put("total_eviction_exceeded_time", (c.eviction_exceeded_us.load(Relaxed) + exceeded_us) / 1000);
+    page.put("current_eviction_exceeded_time", exceeded_us / 1000);
     page.put("keyspace_hits", stats.hits());
     page.put("keyspace_misses", stats.misses());
     page.put("pubsub_channels", engine.pubsub.names(Kind::Channel));

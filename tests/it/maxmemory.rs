@@ -1,0 +1,220 @@
+//! `maxmemory`: what goes when memory is short, what may not, and who is told.
+
+use std::collections::BTreeSet;
+
+use crate::harness::{Client, Kind, Reply, Server, wait_until};
+
+/// Sets the limit so far above what is used now.
+fn limit_at(server: &Server, more_bytes: i64) -> i64 {
+    let limit = server.info_int("memory", "used_memory") + more_bytes;
+    server.check(&format!("config set maxmemory {limit}"), "+OK");
+    limit
+}
+
+fn keys(c: &mut Client) -> BTreeSet<String> {
+    c.run("keys *").items().iter().map(Reply::text).collect()
+}
+
+/// Sends many commands without waiting for each; the errors among the replies.
+fn send_all(c: &mut Client, commands: impl Iterator<Item = String>) -> Vec<String> {
+    let mut errors = Vec::new();
+    let lines: Vec<String> = commands.collect();
+    for some in lines.chunks(500) {
+        some.iter().for_each(|line| c.send(&line.split(' ').collect::<Vec<_>>()));
+        errors.extend(some.iter().map(|_| c.read()).filter(Reply::is_error).map(|e| e.to_string()));
+    }
+    errors
+}
+
+const ALL: [&str; 7] =
+    ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"];
+
+#[test]
+fn every_policy_keeps_memory_within_the_limit_and_spares_what_it_must() {
+    for policy in ALL {
+        let server = Server::start(Kind::Pando, &[&format!("maxmemory-policy {policy}")]);
+        let mut c = server.client();
+        let lasting = (0..500).map(|n| format!("set lasting:{n} {:0>100}", n));
+        assert_eq!(send_all(&mut c, lasting), Vec::<String>::new());
+        let limit = limit_at(&server, 200 << 10);
+        let volatile = (0..6000).map(|n| format!("set volatile:{n} {:0>100} ex 10000", n));
+        assert_eq!(send_all(&mut c, volatile), Vec::<String>::new(), "{policy}");
+        wait_until("memory is within the limit", || server.info_int("memory", "used_memory") < limit + 4096);
+        // Even the reply to KEYS takes memory.
+        server.check("config set maxmemory 0", "+OK");
+        let left = keys(&mut c);
+        let evicted = server.info_int("stats", "evicted_keys");
+        assert_eq!(left.len() as i64 + evicted, 6500, "{policy}");
+        let lasting = left.iter().filter(|key| key.starts_with("lasting")).count();
+        assert!(left.len() - lasting > 500, "{policy}: only {} are left", left.len() - lasting);
+        if policy.starts_with("volatile") {
+            assert_eq!(lasting, 500, "{policy}");
+            // Nothing more may go when all that expires is gone.
+            server.check(&format!("config set maxmemory {limit}"), "+OK");
+            let errors = send_all(&mut c, (0..4000).map(|n| format!("set more:{n} {:0>100}", n)));
+            assert!(!errors.is_empty(), "{policy}");
+            assert!(errors.iter().all(|e| e == "-OOM command not allowed when used memory > 'maxmemory'."));
+        }
+    }
+}
+
+/// Stores a key with a history, through the payload of another.
+fn restore(c: &mut Client, key: &str, payload: &[u8], history: &str) {
+    let mut words = vec![b"RESTORE".to_vec(), key.as_bytes().to_vec(), b"0".to_vec(), payload.to_vec()];
+    words.extend(history.split(' ').map(|w| w.as_bytes().to_vec()));
+    assert_eq!(c.call(&words).to_string(), "+OK");
+}
+
+/// Of 3000 keys, where each has more claim to stay than the one before, about half went: the right half, nearly.
+#[track_caller]
+fn check_better_half(policy: &str, left: &BTreeSet<String>) {
+    assert!((900..2000).contains(&left.len()), "{policy}: {} are left", left.len());
+    let best = left.iter().filter(|key| key.parse::<usize>().unwrap() >= 3000 - left.len()).count();
+    assert!(best * 100 > left.len() * 85, "{policy}: {best} of the {} that are left should be", left.len());
+}
+
+/// Keys with this history each, half of which must go.
+fn check_history(policy: &str, history: impl Fn(usize) -> String) {
+    let server = Server::start(Kind::Pando, &[&format!("maxmemory-policy {policy}")]);
+    let mut c = server.client();
+    c.call(&["SET", "model", &"x".repeat(200)]);
+    let Reply::Bulk(payload) = c.run("dump model") else { panic!("DUMP") };
+    c.run("del model");
+    let before = server.info_int("memory", "used_memory");
+    for n in 0..3000 {
+        restore(&mut c, &format!("{n:04}"), &payload, &history(n));
+    }
+    let all = server.info_int("memory", "used_memory") - before;
+    limit_at(&server, -all / 2);
+    wait_until("about half is left", || server.run("dbsize").int() < 1600);
+    server.check("config set maxmemory 0", "+OK");
+    check_better_half(policy, &keys(&mut c));
+}
+
+#[test]
+fn what_was_used_long_ago_or_seldom_goes_first() {
+    check_history("allkeys-lru", |n| format!("IDLETIME {}", 100 + (3000 - n) * 10));
+    check_history("allkeys-lfu", |n| format!("FREQ {}", n * 250 / 3000));
+}
+
+#[test]
+fn what_expires_soonest_goes_first() {
+    let server = Server::start(Kind::Pando, &["maxmemory-policy volatile-ttl"]);
+    let mut c = server.client();
+    let before = server.info_int("memory", "used_memory");
+    let commands = (0..3000).map(|n| format!("set {n:04} {n:0>200} ex {}", 10_000 + n * 10));
+    assert_eq!(send_all(&mut c, commands), Vec::<String>::new());
+    let all = server.info_int("memory", "used_memory") - before;
+    limit_at(&server, -all / 2);
+    wait_until("about half is left", || server.run("dbsize").int() < 1600);
+    server.check("config set maxmemory 0", "+OK");
+    check_better_half("volatile-ttl", &keys(&mut c));
+}
+
+#[test]
+fn without_eviction_what_needs_memory_is_refused_and_all_else_is_not() {
+    let server = Server::start(Kind::Pando, &["maxmemory-policy noeviction"]);
+    let mut c = server.client();
+    c.run("set a 1");
+    c.run("multi");
+    c.run("incr a");
+    let mut other = server.client();
+    other.run("multi");
+    other.run("get a");
+    server.check("config set maxmemory 1", "+OK");
+    // What is queued already is judged by what it asks for.
+    c.check(
+        "exec",
+        "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
+    );
+    other.check("get a", "-OOM command not allowed when used memory > 'maxmemory'.");
+    other.check("exec", "-EXECABORT Transaction discarded because of previous errors.");
+    c.script(
+        r#"set b 2 => -OOM command not allowed when used memory > 'maxmemory'.
+        setbit b 1 1 => -OOM command not allowed when used memory > 'maxmemory'.
+        pfadd h a => -OOM command not allowed when used memory > 'maxmemory'.
+        get a => $1
+        expire a 100 => :1
+        del a => :1
+        multi => +OK
+        discard => +OK
+        config set maxmemory 0 => +OK
+        set b 2 => +OK"#,
+    );
+    assert_eq!(server.info_int("stats", "evicted_keys"), 0);
+}
+
+#[test]
+fn replicas_are_told_what_went_and_listeners_too() {
+    for (lazy, word) in [("no", "DEL"), ("yes", "UNLINK")] {
+        let master = Server::start(
+            Kind::Pando,
+            &[
+                "maxmemory-policy allkeys-lru",
+                "notify-keyspace-events Ee",
+                "repl-backlog-size 16kb",
+                &format!("lazyfree-lazy-eviction {lazy}"),
+            ],
+        );
+        let replica = Server::start(Kind::Stock70, &[&format!("replicaof 127.0.0.1 {}", master.port())]);
+        wait_until("the replica follows", || replica.info("replication", "master_link_status") == "up");
+        let (mut c, mut ear) = (master.client(), master.client());
+        ear.check("subscribe __keyevent@0__:evicted", "[$subscribe $__keyevent@0__:evicted :1]");
+        limit_at(&master, 300 << 10);
+        assert_eq!(send_all(&mut c, (0..4000).map(|n| format!("set k:{n} {n:0>100}"))), Vec::<String>::new());
+        let evicted = master.info_int("stats", "evicted_keys");
+        assert!(evicted > 500, "{evicted}");
+        // Nothing goes any more, so that what is told and what is there can be compared.
+        master.check("config set maxmemory 0", "+OK");
+        let evicted = master.info_int("stats", "evicted_keys");
+        let told: BTreeSet<String> = (0..evicted).map(|_| ear.read().items()[2].text()).collect();
+        assert_eq!(told.len() as i64, evicted, "each key went once");
+        wait_until("the replica has it all", || master.digest() == replica.digest());
+        let stat = format!("cmdstat_{}", word.to_lowercase());
+        assert!(replica.info("commandstats", &stat).starts_with(&format!("calls={evicted},")), "{word}");
+    }
+}
+
+#[test]
+fn a_replica_leaves_eviction_to_its_master_unless_told_otherwise() {
+    let master = Server::start(Kind::Stock70, &[]);
+    let replica = Server::start(
+        Kind::Pando,
+        &[&format!("replicaof 127.0.0.1 {}", master.port()), "maxmemory-policy allkeys-lru"],
+    );
+    wait_until("the replica follows", || replica.info("replication", "master_link_status") == "up");
+    limit_at(&replica, 50 << 10);
+    let mut c = master.client();
+    send_all(&mut c, (0..2000).map(|n| format!("set k:{n} {n:0>100}")));
+    wait_until("the replica has it all", || master.digest() == replica.digest());
+    replica.check("dbsize", ":2000");
+    replica.check("config set replica-ignore-maxmemory no", "+OK");
+    wait_until("the replica evicts of itself", || replica.run("dbsize").int() < 1900);
+    master.check("dbsize", ":2000");
+}
+
+#[test]
+fn small_integers_are_shared_unless_each_needs_a_history() {
+    Server::start(Kind::Pando, &[]).script(
+        r#"set a 1 => +OK
+        set b 10000 => +OK
+        object refcount a => :2147483647
+        object refcount b => :1
+        config set maxmemory-policy allkeys-lru => +OK
+        object refcount a => :2147483647
+        config set maxmemory 1gb => +OK
+        object refcount a => :1
+        object freq a => -ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.
+        config set maxmemory-policy volatile-lfu => +OK
+        object idletime a => -ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.
+        set c x => +OK
+        object freq c => :5
+        config set maxmemory-policy volatile-ttl => +OK
+        object refcount a => :2147483647
+        set d x => +OK
+        object idletime d => :0
+        setbit bits 7 1 => :0
+        object idletime bits => :0
+        object encoding bits => $raw"#,
+    );
+}
