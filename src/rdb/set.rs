@@ -90,3 +90,105 @@ fn read_plain<R: Read>(input: &mut Input<R>, limits: &Limits) -> Result<Set> {
     }
     Ok(set)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rdb::format::Version;
+    use proptest::prelude::*;
+
+    fn of(words: &[&str], limits: &Limits) -> Set {
+        let mut set = Set::default();
+        words.iter().for_each(|w| {
+            set.add(w.as_bytes(), limits);
+        });
+        set
+    }
+
+    fn members(set: &Set) -> Vec<Vec<u8>> {
+        let mut all: Vec<Vec<u8>> = set.iter().map(|m| m.to_vec()).collect();
+        all.sort();
+        all
+    }
+
+    fn load(kind: Kind, bytes: &[u8], limits: &Limits) -> Result<Set> {
+        let mut input = Input::with(bytes.to_vec(), std::io::empty());
+        let set = read(kind, &mut input, limits)?;
+        if input.position() == bytes.len() as u64 { Ok(set) } else { input.corrupt("bytes are left") }
+    }
+
+    #[test]
+    fn every_form_comes_back_from_every_version() {
+        let limits = Limits { set_intset: 4, set_entries: 4, set_value: 6, ..Limits::default() };
+        for (words, plain, packed) in [
+            (&["1", "-70000", "5000000000"][..], Kind::SetIntset, Kind::SetIntset),
+            (&["a", "1", "bcdef"], Kind::Set, Kind::SetListpack),
+            (&["a", "b", "c", "d", "e"], Kind::Set, Kind::Set),
+            (&["much longer", "1"], Kind::Set, Kind::Set),
+        ] {
+            let set = of(words, &limits);
+            for (version, expect) in [(10, plain), (11, packed), (80, packed)] {
+                let options = WriteOptions { version: Version::new(version).unwrap(), compress: true };
+                assert_eq!(kind(&set, &options), expect);
+                let mut bytes = Vec::new();
+                write(&mut bytes, &set, &options);
+                let back = load(expect, &bytes, &limits).unwrap();
+                assert_eq!((members(&back), back.encoding()), (members(&set), set.encoding()), "{words:?}");
+                // Where the limits are narrower, it becomes what they want.
+                let narrow = Limits { set_intset: 1, set_entries: 1, ..limits };
+                assert_eq!(load(expect, &bytes, &narrow).unwrap().encoding(), "hashtable");
+                for cut in 0..bytes.len() {
+                    assert!(load(expect, &bytes[..cut], &limits).is_err());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_is_refused() {
+        let limits = Limits::default();
+        let refused = |kind, bytes: &[u8]| assert!(load(kind, bytes, &limits).is_err(), "{kind:?} {bytes:?}");
+        // A member twice; more members announced than any memory holds.
+        refused(Kind::Set, &[2, 1, b'a', 1, b'a']);
+        refused(Kind::Set, &[2, 0xc0, 1, 1, b'1']);
+        refused(Kind::Set, &[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, b'a']);
+        refused(Kind::SetIntset, &[0]);
+        refused(Kind::SetIntset, &[8, 2, 0, 0, 0, 0, 0, 0, 0]);
+        refused(Kind::SetIntset, &[12, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 5, 0]);
+        let packed = |elements: &[&[u8]]| {
+            let body: Vec<u8> = elements.iter().flat_map(|e| [e, &[e.len() as u8][..]].concat()).collect();
+            let total = (body.len() + 7) as u8;
+            let count = elements.len() as u8;
+            [&[total, total, 0, 0, 0, count, 0][..], &body, &[0xff]].concat()
+        };
+        let good = load(Kind::SetListpack, &packed(&[b"\x81a", b"\x81b", b"\x07"]), &limits).unwrap();
+        assert_eq!((good.len(), good.encoding()), (3, "listpack"));
+        refused(Kind::SetListpack, &packed(&[b"\x81a", b"\x81b", b"\x81a"]));
+        refused(Kind::SetListpack, &packed(&[b"\x07", b"\xc0\x07"]));
+        refused(Kind::SetListpack, &packed(&[b"\x07", b"\x817"]));
+        refused(Kind::SetListpack, &packed(&[b"\x817"]));
+        // Empty ones are read; nobody keeps them.
+        assert!(load(Kind::Set, &[0], &limits).unwrap().is_empty());
+        assert!(load(Kind::SetListpack, &packed(&[]), &limits).unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_do_harm(
+            kind in prop_oneof![Just(Kind::Set), Just(Kind::SetIntset), Just(Kind::SetListpack)],
+            bytes in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let limits = Limits::default();
+            if let Ok(set) = load(kind, &bytes, &limits) {
+                prop_assert_eq!(members(&set).len(), set.len());
+                let mut again = Vec::new();
+                let options = WriteOptions::default();
+                write(&mut again, &set, &options);
+                if !set.is_empty() {
+                    let back = load(super::kind(&set, &options), &again, &limits);
+                    prop_assert_eq!(members(&back.unwrap()), members(&set));
+                }
+            }
+        }
+    }
+}
