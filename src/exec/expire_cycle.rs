@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::block::Service;
 use super::engine::Engine;
+use super::gate::WorkerId;
 use super::propagate::Effects;
 use crate::base::clock;
 use crate::keyspace::{Data, ExpirePolicy, Key, ShardId, Unit};
@@ -55,7 +56,20 @@ fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
     if due.keys.is_empty() {
         return false;
     }
-    let (worker, settings) = (engine.gates.outsider(), engine.config.now());
+    let keys = due.keys.iter().map(|key| &**key);
+    expire_keys(engine, engine.gates.outsider(), db, now_ms, keys) && due.keys.len() >= KEYS_AT_ONCE
+}
+
+/// Deletes those of these keys whose time is over. False, and nothing is done, on a replica. `worker` is who asks; it
+/// holds no gate.
+pub fn expire_keys<'k>(
+    engine: &Arc<Engine>,
+    worker: WorkerId,
+    db: usize,
+    now_ms: i64,
+    keys: impl Iterator<Item = &'k [u8]>,
+) -> bool {
+    let settings = engine.config.now();
     let _gate = engine.gates.pass(worker);
     // The role may have changed before the gate was passed.
     if engine.state.is_replica() {
@@ -68,7 +82,7 @@ fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
         limits: settings.limits(),
         ..Unit::default()
     };
-    for key in &due.keys {
+    for key in keys {
         let key = Key::new(key);
         let mut data = Data::lock_one(&engine.ks, key.hash, db, &mut unit);
         if data.someone_waits() {
@@ -83,5 +97,5 @@ fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
     unit.dirty += unit.expired;
     engine.settle(worker, &mut unit);
     engine.log.notify_readers();
-    due.keys.len() >= KEYS_AT_ONCE
+    true
 }

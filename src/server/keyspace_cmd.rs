@@ -3,6 +3,7 @@
 use crate::base::Error;
 use crate::cmd::scan::{self, Options, Page, Walk};
 use crate::exec::call::{Call, Flow, SessionCommand};
+use crate::exec::expire_cycle::expire_keys;
 use crate::keyspace::Type;
 use crate::spec::prelude::*;
 
@@ -85,13 +86,21 @@ fn scan_keys(call: &mut Call<'_>) -> Result<Flow, Error> {
     // An unknown type is no error: nothing is of it.
     let wanted = o.kind.map(|k| Type::ALL.into_iter().find(|t| k.eq_ignore_ascii_case(t.name().as_bytes())));
     let mut page = Page::new(call.out);
+    let mut over: Vec<Box<[u8]>> = Vec::new();
     let step = call.engine.ks.scan(call.session.db, cursor, o.count, |e| {
-        let live = e.expire_ms().is_none_or(|at| at >= call.now_ms);
-        let fits = wanted.is_none_or(|t| t == Some(e.value().kind()));
-        if live && fits && o.matches(e.key()) {
+        if !o.matches(e.key()) {
+            return;
+        }
+        if e.expire_ms().is_some_and(|at| at < call.now_ms) {
+            over.push(e.key().into());
+        } else if wanted.is_none_or(|t| t == Some(e.value().kind())) {
             page.bulk(e.key());
         }
     });
     page.send(step.cursor, call.out);
+    // A walk meets what is over, and removes it as any look would. EXEC holds all gates; there it waits for the next look.
+    if !over.is_empty() && !call.in_exec && call.engine.pause.current(call.now_ms).is_none() {
+        expire_keys(call.engine, call.worker, call.session.db, call.now_ms, over.iter().map(|key| &**key));
+    }
     Ok(Flow::Done)
 }
