@@ -224,6 +224,26 @@ impl Listpack {
         self.splice(self.end(), 0, &Element::int(value), 1);
     }
 
+    /// Adds elements at the end; strings that are integers are kept as such.
+    pub fn extend<'v>(&mut self, items: impl Iterator<Item = Item<'v>>) {
+        self.buf.pop();
+        for item in items {
+            let element = match item {
+                Item::Int(n) => Element::int(n),
+                Item::Str(value) => Element::new(value),
+            };
+            let (at, size) = (self.buf.len(), element.size());
+            if self.buf.capacity() - at <= size {
+                self.buf.reserve_exact(size + 1 + at / 8);
+            }
+            self.buf.resize(at + size, 0);
+            element.write(&mut self.buf[at..]);
+            self.count += 1;
+        }
+        self.buf.push(END);
+        self.write_head();
+    }
+
     pub fn push_front(&mut self, value: &[u8]) {
         self.splice(HEAD, 0, &Element::new(value), 1);
     }
@@ -349,6 +369,20 @@ pub struct Iter<'a> {
     buf: &'a [u8],
     front: usize,
     back: usize,
+}
+
+impl Iter<'_> {
+    /// Goes past `n` elements without a look at them; `None` if there are not so many.
+    #[inline]
+    pub fn pass(&mut self, n: usize) -> Option<()> {
+        for _ in 0..n {
+            if self.front >= self.back {
+                return None;
+            }
+            self.front += element::size(&self.buf[self.front..]);
+        }
+        Some(())
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

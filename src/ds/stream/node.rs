@@ -74,11 +74,8 @@ impl Node {
     /// A node without an entry yet; the first one's fields are the master's.
     pub(super) fn new<'p>(fields: usize, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>, room: usize) -> Self {
         let mut lp = Listpack::with_capacity(room);
-        lp.push_back_int(0);
-        lp.push_back_int(0);
-        lp.push_back_int(fields as i64);
-        pairs.for_each(|(field, _)| lp.push_back(field));
-        lp.push_back_int(0);
+        let head = [0, 0, fields as i64].into_iter().map(Item::Int);
+        lp.extend(head.chain(pairs.map(|(field, _)| Item::Str(field))).chain([Item::Int(0)]));
         Self(lp)
     }
 
@@ -176,19 +173,14 @@ impl Node {
         let as_many = masters.next().is_some_and(|n| int(n) == fields as i64);
         let same = as_many && pairs.clone().zip(masters).all(|((field, _), master)| master.eq_bytes(field));
         let (ms, seq) = id.since(master);
-        lp.push_back_int(if same { SAME_FIELDS } else { 0 });
-        lp.push_back_int(ms);
-        lp.push_back_int(seq);
+        let head = [if same { SAME_FIELDS } else { 0 }, ms, seq].into_iter().map(Item::Int);
         if same {
-            pairs.for_each(|(_, value)| lp.push_back(value));
-            lp.push_back_int(fields as i64 + 3);
+            let values = pairs.map(|(_, value)| Item::Str(value));
+            lp.extend(head.chain(values).chain([Item::Int(fields as i64 + 3)]));
         } else {
-            lp.push_back_int(fields as i64);
-            for (field, value) in pairs {
-                lp.push_back(field);
-                lp.push_back(value);
-            }
-            lp.push_back_int(2 * fields as i64 + 4);
+            let own = pairs.flat_map(|(field, value)| [Item::Str(field), Item::Str(value)]);
+            let head = head.chain([Item::Int(fields as i64)]);
+            lp.extend(head.chain(own).chain([Item::Int(2 * fields as i64 + 4)]));
         }
     }
 
@@ -299,6 +291,24 @@ pub(super) struct Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
+    /// Passes over the entries before an id.
+    pub(super) fn seek(&mut self, from: StreamId) {
+        loop {
+            let mut at = self.at.clone();
+            if at.pass(self.pass).is_none() {
+                return;
+            }
+            let here = at.clone();
+            let mut number = || at.next().map_or(0, int);
+            let (flags, id) = (number(), self.master.plus(number(), number()));
+            if id >= from {
+                return;
+            }
+            let items = if flags & SAME_FIELDS != 0 { self.fields } else { 1 + 2 * number().max(0) as usize };
+            (self.at, self.pass) = (here, 3 + items + 1);
+        }
+    }
+
     /// Reads the head of the entry at `at`, which is then at the first of its items.
     fn read(&self, at: &mut listpack::Iter<'a>) -> Option<Entry<'a>> {
         let flags = int(at.next()?);
@@ -320,9 +330,7 @@ impl<'a> Iterator for Forward<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Entry<'a>> {
-        for _ in 0..self.pass {
-            self.at.next()?;
-        }
+        self.at.pass(self.pass)?;
         let mut at = self.at.clone();
         let entry = self.read(&mut at)?;
         self.at = at;

@@ -11,7 +11,6 @@ pub(super) type Nodes = BTreeMap<StreamId, Node>;
 pub struct Range<'a> {
     nodes: btree_map::Range<'a, StreamId, Node>,
     node: Option<Forward<'a>>,
-    from: StreamId,
     to: StreamId,
 }
 
@@ -19,8 +18,10 @@ impl<'a> Range<'a> {
     pub(super) fn new(nodes: &'a Nodes, from: StreamId, to: StreamId) -> Self {
         // The node that `from` would be in, if there is one.
         let first = nodes.range(..=from).next_back().map_or(from, |(id, _)| *id);
-        let nodes = if first <= to { nodes.range(first..=to) } else { btree_map::Range::default() };
-        Self { nodes, node: None, from, to }
+        let mut nodes = if first <= to { nodes.range(first..=to) } else { btree_map::Range::default() };
+        let mut node = nodes.next().map(|(id, node)| node.forward(*id));
+        node.iter_mut().for_each(|node| node.seek(from));
+        Self { nodes, node, to }
     }
 }
 
@@ -36,7 +37,7 @@ impl<'a> Iterator for Range<'a> {
                     self.node.insert(node.forward(*id))
                 }
             };
-            match node.find(|entry| !entry.deleted && entry.id >= self.from) {
+            match node.find(|entry| !entry.deleted) {
                 Some(entry) if entry.id <= self.to => return Some(entry),
                 Some(_) => {
                     (self.nodes, self.node) = (btree_map::Range::default(), None);
