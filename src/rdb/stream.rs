@@ -147,3 +147,94 @@ fn string<R: Read>(input: &mut Input<R>) -> Result<Vec<u8>> {
     let piece = input.string()?;
     Ok(input.resolve(piece).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Payloads, Value, ValueRef, dump, restore};
+    use super::*;
+    use crate::ds::stream::NewId;
+    use crate::keyspace::Object;
+
+    fn sample() -> Stream {
+        let mut stream = Stream::default();
+        for i in 1..=250 {
+            let pairs = [(&b"field"[..], &b"value"[..]), (b"n", b"12")];
+            stream.add(NewId::Ms(i), 0, 2, pairs.into_iter(), &Limits::default()).unwrap();
+        }
+        stream.create_group(b"g", Group::new(StreamId::new(1, 0), 1));
+        let group = stream.group_mut(b"g").unwrap();
+        let consumer = group.create(b"c", 1000).unwrap();
+        group.create(b"idle", 2000).unwrap();
+        group.assign(StreamId::new(1, 0), consumer, 3000, 4);
+        group.consumer_mut(consumer).active_ms = 900;
+        stream
+    }
+
+    fn read_back(payload: &[u8]) -> Option<Stream> {
+        match restore(payload, false, Payloads::Decode(Limits::default())) {
+            Ok(Value::Object(Object::Stream(stream))) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn bytes(stream: &Stream, version: u32) -> Vec<u8> {
+        let options = WriteOptions { version: Version::new(version).unwrap(), compress: false };
+        let mut out = Vec::new();
+        dump(&mut out, ValueRef::Stream(stream), &options);
+        out
+    }
+
+    #[test]
+    fn a_stream_comes_back_as_it_was_written() {
+        let stream = sample();
+        let v11 = bytes(&stream, 11);
+        assert_eq!(v11[0], 21);
+        assert_eq!(bytes(&read_back(&v11).unwrap(), 11), v11);
+        let v10 = bytes(&stream, 10);
+        assert_eq!(v10[0], 19);
+        let back = read_back(&v10).unwrap();
+        assert_eq!(bytes(&back, 10), v10);
+        // What version 10 does not say is taken from the last attempt.
+        let active: Vec<i64> = back.group(b"g").unwrap().consumers().map(|c| c.active_ms).collect();
+        assert_eq!(active, [1000, 2000]);
+    }
+
+    #[test]
+    fn the_first_format_gets_its_counters_from_the_entries() {
+        let stream = sample();
+        let mut old = vec![15];
+        put_len(&mut old, stream.nodes().len() as u64);
+        for (id, node) in stream.nodes() {
+            put_string(&mut old, &id.to_bytes(), false);
+            put_string(&mut old, node.as_bytes(), true);
+        }
+        put_len(&mut old, 250);
+        put_id(&mut old, stream.last_id);
+        put_len(&mut old, 2);
+        for (name, last) in [(b"a", stream.last_id), (b"b", StreamId::new(100, 0))] {
+            put_string(&mut old, name, false);
+            put_id(&mut old, last);
+            old.extend([0, 0]);
+        }
+        old.extend([6, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let back = read_back(&old).unwrap();
+        assert_eq!((back.len(), back.entries_added, back.first_id), (250, 250, StreamId::new(1, 0)));
+        let read: Vec<i64> = back.groups().map(|(_, g)| g.entries_read).collect();
+        assert_eq!(read, [250, UNKNOWN]);
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_refused() {
+        let whole = bytes(&sample(), 11);
+        let footer = whole.len() - 10;
+        for end in (0..footer).step_by(97) {
+            assert!(read_back(&[&whole[..end], &whole[footer..]].concat()).is_none(), "cut at {end}");
+        }
+        // A huge count is followed by nothing: no memory is taken for it.
+        for body in
+            [&[21, 0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..], &[21, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]]
+        {
+            assert!(read_back(&[body, &whole[footer..]].concat()).is_none());
+        }
+    }
+}
