@@ -70,14 +70,12 @@ impl<'a> Effects<'a> {
         let wrap = self.ops.len() > 1;
         engine.log.with(|log| {
             let mut scratch = Vec::new();
-            let mut opened = false;
+            if wrap {
+                // Of no database: as since 7.2, what selects one stands within the transaction.
+                encode_command(&mut scratch, [b"MULTI"]);
+            }
             for op in &self.ops {
                 let db = op.db();
-                scratch.clear();
-                if wrap && !opened {
-                    encode_command(&mut scratch, [b"MULTI"]);
-                    opened = true;
-                }
                 if log.selected_db() != db as i32 {
                     let mut text = itoa::Buffer::new();
                     encode_command(&mut scratch, [&b"SELECT"[..], text.format(db).as_bytes()]);
@@ -94,9 +92,9 @@ impl<'a> Effects<'a> {
                     Op::Gone(gone) => encode_command(&mut scratch, [&b"DEL"[..], &gone.key]),
                 }
                 log.write(&scratch);
-            }
-            if opened {
                 scratch.clear();
+            }
+            if wrap {
                 encode_command(&mut scratch, [b"EXEC"]);
                 log.write(&scratch);
             }
