@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::kind::How;
 use super::load::{self, ConfigError, Extras, LoadOptions, Loaded};
-use super::table::{self, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, MULTI, PROTECTED, SENSITIVE};
+use super::table::{self, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, MULTI, NEWER_ALIAS, PROTECTED, SENSITIVE};
 use super::table::{Settings, VOLATILE};
 use crate::base::{Error, glob};
 
@@ -171,7 +171,8 @@ impl Config {
                 continue;
             }
             for directive in DIRECTIVES.iter().filter(|d| !d.has(HIDDEN)) {
-                for name in directive.names() {
+                let hidden = if directive.has(NEWER_ALIAS) { directive.aliases.len() } else { 0 };
+                for name in directive.names().take(1 + directive.aliases.len() - hidden) {
                     if glob::matches(pattern, name.as_bytes(), true) {
                         add(name.as_bytes(), directive);
                     }

@@ -32,6 +32,9 @@ pub const VOLATILE: Flags = 1 << 7;
 pub const NEWER: Flags = 1 << 8;
 /// The default is not a value a file can carry (none, or it depends on the machine).
 pub const NO_SAMPLE: Flags = 1 << 9;
+/// Its other names came after 7.2: known, but not listed where a pattern is given, for who sets all that is listed to
+/// what it is knows no more names than that version has.
+pub const NEWER_ALIAS: Flags = 1 << 10;
 
 /// One directive.
 pub struct Directive {
@@ -198,10 +201,10 @@ directives! {
     oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj", Free, MUTABLE, "Tell the kernel whom to kill first when memory is out.";
     oom_score_adj_values: [i64; 3] = [0, 200, 800], "oom-score-adj-values", Free, MUTABLE | MULTI, "Scores of a master, a replica and a background process.";
     disable_thp: bool = true, "disable-thp", Free, IMMUTABLE, "Turn transparent huge pages off for this process.";
-    server_cpulist: String = String::new(), "server_cpulist" | "server-cpulist", text(true), IMMUTABLE | INERT, "Cores for the threads that serve clients.";
-    bio_cpulist: String = String::new(), "bio_cpulist" | "bio-cpulist", text(true), IMMUTABLE | INERT, "Cores for background threads.";
-    aof_rewrite_cpulist: String = String::new(), "aof_rewrite_cpulist" | "aof-rewrite-cpulist", text(true), IMMUTABLE | INERT, "Cores for rewriting the append-only file.";
-    bgsave_cpulist: String = String::new(), "bgsave_cpulist" | "bgsave-cpulist", text(true), IMMUTABLE | INERT, "Cores for saving.";
+    server_cpulist: String = String::new(), "server_cpulist" | "server-cpulist", text(true), IMMUTABLE | INERT | NEWER_ALIAS, "Cores for the threads that serve clients.";
+    bio_cpulist: String = String::new(), "bio_cpulist" | "bio-cpulist", text(true), IMMUTABLE | INERT | NEWER_ALIAS, "Cores for background threads.";
+    aof_rewrite_cpulist: String = String::new(), "aof_rewrite_cpulist" | "aof-rewrite-cpulist", text(true), IMMUTABLE | INERT | NEWER_ALIAS, "Cores for rewriting the append-only file.";
+    bgsave_cpulist: String = String::new(), "bgsave_cpulist" | "bgsave-cpulist", text(true), IMMUTABLE | INERT | NEWER_ALIAS, "Cores for saving.";
     ignore_warnings: String = String::new(), "ignore-warnings", text(false), MUTABLE | INERT, "Warnings about the system that do not stop the start.";
     jemalloc_bg_thread: bool = true, "jemalloc-bg-thread", Free, MUTABLE | INERT, "Background thread of the jemalloc allocator, which is not used here.";
     availability_zone: String = String::new(), "availability-zone", text(true), MUTABLE | NEWER, "Name of the place this server runs in, told to clients.";
@@ -240,7 +243,7 @@ directives! {
     repl_diskless_sync: bool = true, "repl-diskless-sync", Free, MUTABLE, "Send a full copy straight to the replicas, without a file.";
     repl_diskless_sync_delay: i64 = 5, "repl-diskless-sync-delay", num(0, INT), MUTABLE, "Seconds to wait for more replicas before a diskless copy starts.";
     repl_diskless_sync_max_replicas: i64 = 0, "repl-diskless-sync-max-replicas", num(0, INT), MUTABLE, "Start at once when so many replicas wait; 0 always waits.";
-    repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, "repl-diskless-load", Free, MUTABLE | DENY_LOADING, "Load a full copy from the socket: disabled, on-empty-db or swapdb.";
+    repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, "repl-diskless-load", Free, MUTABLE | DENY_LOADING, "Load a full copy from the socket: disabled, on-empty-db, swapdb or flush-before-load.";
     dual_channel_replication_enabled: bool = false, "dual-channel-replication-enabled", Free, MUTABLE | INERT | NEWER, "Second connection for a full copy.";
     repl_ping_replica_period: i64 = 10, "repl-ping-replica-period" | "repl-ping-slave-period", num(1, INT), MUTABLE, "Seconds between a master's pings to its replicas.";
     repl_timeout: i64 = 60, "repl-timeout", num(1, INT), MUTABLE, "Seconds of silence after which a link counts as broken.";

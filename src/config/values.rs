@@ -28,8 +28,8 @@ choice!(Supervised { Upstart, Systemd, Auto, No } {
 
 choice!(AppendFsync { Everysec, Always, No } { "everysec" => Everysec, "always" => Always, "no" => No });
 
-choice!(DisklessLoad { Disabled, OnEmptyDb, SwapDb } {
-    "disabled" => Disabled, "on-empty-db" => OnEmptyDb, "swapdb" => SwapDb,
+choice!(DisklessLoad { Disabled, OnEmptyDb, SwapDb, FlushBeforeLoad } {
+    "disabled" => Disabled, "on-empty-db" => OnEmptyDb, "swapdb" => SwapDb, "flush-before-load" => FlushBeforeLoad,
 });
 
 choice!(TlsAuthClients { No, Yes, Optional } { "no" => No, "yes" => Yes, "optional" => Optional });

@@ -252,8 +252,12 @@ impl<'e> Runner<'e> {
         out: &mut Reply,
     ) -> Next {
         let mark = out.mark();
+        let mut pushes = false;
         let next = match self.admit(session, prepared, argv) {
-            Ok(Admitted::Run(command)) => self.carry_out(session, command, prepared.hash, argv, raw, out),
+            Ok(Admitted::Run(command)) => {
+                pushes = command.row.flags.has_all(row_flag::PUBSUB.or(row_flag::WHILE_SUBSCRIBED));
+                self.carry_out(session, command, prepared.hash, argv, raw, out)
+            }
             Ok(Admitted::Queued) => {
                 out.queued();
                 Next::More
@@ -282,7 +286,10 @@ impl<'e> Runner<'e> {
         };
         // The reply of a command that waits comes later; so does the question whether it is wanted.
         if !matches!(next, Next::Wait(_)) {
-            session.mute(out, mark);
+            session.mute(out, mark, pushes);
+        }
+        if !session.own_pushes.is_empty() {
+            out.raw(&std::mem::take(&mut session.own_pushes));
         }
         if session.close_after_reply { Next::Close } else { next }
     }
@@ -429,7 +436,8 @@ impl<'e> Runner<'e> {
 
     fn queue(&self, session: &mut Session, command: &Command, argv: Argv<'_>) {
         let Some(multi) = &mut session.multi else { return };
-        if multi.aborted {
+        // EXEC will carry out nothing, so nothing needs keeping.
+        if multi.aborted || session.watches.as_ref().is_some_and(|w| w.flag.load(Relaxed)) {
             return;
         }
         multi.push(Queued { id: command.id, argv: argv.to_owned() }, command.row.flags);

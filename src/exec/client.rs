@@ -20,14 +20,12 @@ pub mod flag {
     pub const NO_EVICT: u32 = 1 << 3;
     pub const NO_TOUCH: u32 = 1 << 4;
     pub const UNIX: u32 = 1 << 5;
-    pub const DIRTY_CAS: u32 = 1 << 6;
-    pub const PUBSUB: u32 = 1 << 7;
-    pub const REPLICA: u32 = 1 << 8;
-    pub const MASTER: u32 = 1 << 9;
-    pub const CLOSE_AFTER_REPLY: u32 = 1 << 10;
-    pub const READONLY: u32 = 1 << 11;
+    pub const PUBSUB: u32 = 1 << 6;
+    pub const REPLICA: u32 = 1 << 7;
+    pub const MASTER: u32 = 1 << 8;
+    pub const READONLY: u32 = 1 << 9;
     /// Blocked, but not for ever.
-    pub const TIMED: u32 = 1 << 12;
+    pub const TIMED: u32 = 1 << 10;
 }
 
 /// How the wait of a blocked command ended.
@@ -91,7 +89,14 @@ pub struct ClientHandle {
     pub query_bytes: AtomicUsize,
     pub query_capacity_bytes: AtomicUsize,
     pub multi_bytes: AtomicUsize,
+    /// Words of the command being carried out, while somebody may look.
+    pub argv_bytes: AtomicUsize,
     pub out_bytes: AtomicUsize,
+    /// Memory of the buffer that replies are collected in, and the most it held.
+    pub reply_capacity_bytes: AtomicUsize,
+    pub reply_peak_bytes: AtomicUsize,
+    /// Set when a watched key changed.
+    pub dirty_cas: Mutex<Option<Arc<AtomicBool>>>,
     pub net_in_bytes: AtomicU64,
     pub net_out_bytes: AtomicU64,
     pub authenticated: AtomicBool,
@@ -127,7 +132,11 @@ impl ClientHandle {
             query_bytes: AtomicUsize::new(0),
             query_capacity_bytes: AtomicUsize::new(0),
             multi_bytes: AtomicUsize::new(0),
+            argv_bytes: AtomicUsize::new(0),
             out_bytes: AtomicUsize::new(0),
+            reply_capacity_bytes: AtomicUsize::new(0),
+            reply_peak_bytes: AtomicUsize::new(0),
+            dirty_cas: Mutex::default(),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             authenticated: AtomicBool::new(false),

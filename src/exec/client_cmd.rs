@@ -349,8 +349,17 @@ fn trackinginfo(call: &mut Call<'_>) -> Result<Flow, Error> {
     Ok(Flow::Done)
 }
 
+/// What runs while a client looks at itself is the look: its words are shown as stock shows them.
+fn looking<R>(call: &Call<'_>, f: impl FnOnce() -> R) -> R {
+    let argv_bytes = &call.session.handle.argv_bytes;
+    argv_bytes.store(call.argv.iter().map(<[u8]>::len).sum(), Relaxed);
+    let result = f();
+    argv_bytes.store(0, Relaxed);
+    result
+}
+
 fn info(call: &mut Call<'_>) -> Result<Flow, Error> {
-    let text = line(call.engine, &call.session.handle) + "\n";
+    let text = looking(call, || line(call.engine, &call.session.handle)) + "\n";
     call.out.verbatim("txt", text.as_bytes());
     Ok(Flow::Done)
 }
@@ -376,10 +385,12 @@ fn list(call: &mut Call<'_>) -> Result<Flow, Error> {
         None => call.engine.clients.list(),
     };
     let mut text = String::new();
-    for c in clients.iter().filter(|c| kind.is_none_or(|k| ClientType::of(c) == k)) {
-        text += &line(call.engine, c);
-        text.push('\n');
-    }
+    looking(call, || {
+        for c in clients.iter().filter(|c| kind.is_none_or(|k| ClientType::of(c) == k)) {
+            text += &line(call.engine, c);
+            text.push('\n');
+        }
+    });
     call.out.verbatim("txt", text.as_bytes());
     Ok(Flow::Done)
 }

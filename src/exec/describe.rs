@@ -40,39 +40,55 @@ impl ClientType {
     }
 }
 
-const FLAG_LETTERS: [(u32, char); 10] = [
+/// In stock's order, before and behind those that are no bits.
+const FLAGS_FIRST: [(u32, char); 6] = [
     (flag::MONITOR, 'O'),
     (flag::REPLICA, 'S'),
     (flag::MASTER, 'M'),
     (flag::PUBSUB, 'P'),
     (flag::MULTI, 'x'),
     (flag::BLOCKED, 'b'),
-    (flag::DIRTY_CAS, 'd'),
+];
+const FLAGS_LAST: [(u32, char); 4] = [
     (flag::UNIX, 'U'),
     (flag::READONLY, 'r'),
     (flag::NO_EVICT, 'e'),
+    (flag::NO_TOUCH, 'T'),
 ];
 
 fn flags(client: &ClientHandle) -> String {
     let all = client.flags.load(Relaxed);
-    let mut text: String = FLAG_LETTERS.iter().filter(|(bit, _)| all & bit != 0).map(|(_, c)| *c).collect();
-    if all & flag::NO_TOUCH != 0 {
-        text.push('T');
+    let letters = |table: &[(u32, char)], text: &mut String| {
+        text.extend(table.iter().filter(|(bit, _)| all & bit != 0).map(|(_, letter)| *letter));
+    };
+    let mut text = String::new();
+    letters(&FLAGS_FIRST, &mut text);
+    if client.dirty_cas.lock().as_ref().is_some_and(|changed| changed.load(Relaxed)) {
+        text.push('d');
     }
     if client.is_killed() {
         text.push('A');
     }
+    letters(&FLAGS_LAST, &mut text);
     if text.is_empty() { "N".to_owned() } else { text }
 }
+
+/// Size of a stock server's reply buffers.
+const STOCK_BUFFER_BYTES: usize = 16 << 10;
 
 /// What one connection is made of, in bytes, about.
 pub fn memory_bytes(client: &ClientHandle) -> usize {
     const FIXED: usize = 1024;
+    // A queued command, its words not counted.
+    const QUEUED: usize = 64;
     FIXED
         + client.query_capacity_bytes.load(Relaxed)
+        + client.argv_bytes.load(Relaxed)
+        + client.reply_capacity_bytes.load(Relaxed)
         + client.out_bytes.load(Relaxed)
         + client.outbox_bytes()
         + client.multi_bytes.load(Relaxed)
+        + client.multi_len.load(Relaxed).max(0) as usize * QUEUED
 }
 
 pub fn line(engine: &Engine, c: &ClientHandle) -> String {
@@ -81,6 +97,9 @@ pub fn line(engine: &Engine, c: &ClientHandle) -> String {
     let text =
         |b: &Option<bytes::Bytes>| b.as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
     let (out, query) = (c.out_bytes.load(Relaxed) + c.outbox_bytes(), c.query_bytes.load(Relaxed));
+    // Stock keeps the beginning of its replies in a buffer and the rest in a list; of replicas, all in the backlog's.
+    let buffered = if c.has(flag::REPLICA) { 0 } else { out.min(STOCK_BUFFER_BYTES) };
+    let listed = out - buffered;
     let capacity = c.query_capacity_bytes.load(Relaxed);
     let command = c.last_command.load(Relaxed);
     let command = engine.table.entries().get(command as usize).map_or("NULL", |c| c.row.name);
@@ -105,13 +124,13 @@ pub fn line(engine: &Engine, c: &ClientHandle) -> String {
         c.multi_len.load(Relaxed),
         query,
         capacity.saturating_sub(query),
-        0,
+        c.argv_bytes.load(Relaxed),
         c.multi_bytes.load(Relaxed),
-        0,
-        0,
-        out,
-        usize::from(c.outbox_bytes() > 0),
-        c.outbox_bytes(),
+        c.reply_capacity_bytes.load(Relaxed),
+        c.reply_peak_bytes.load(Relaxed),
+        buffered,
+        listed.div_ceil(STOCK_BUFFER_BYTES),
+        listed,
         memory_bytes(c),
         if out > 0 { "rw" } else { "r" },
         command,

@@ -21,6 +21,7 @@ pub struct Multi {
     pub queue: Vec<Queued>,
     /// An error while queueing: EXEC will refuse.
     pub aborted: bool,
+    /// Bytes of all queued words, and of a pointer to each, as stock counts them.
     pub bytes: usize,
     /// Whether one of the queued commands may write, or may need a database of a replica in step.
     pub flags: Flags,
@@ -41,7 +42,7 @@ pub enum Footprint {
 
 impl Multi {
     pub fn push(&mut self, queued: Queued, flags: Flags) {
-        self.bytes += queued.argv.memory_bytes();
+        self.bytes += queued.argv.as_argv().iter().map(|word| word.len() + size_of::<usize>()).sum::<usize>();
         self.flags = self.flags.or(flags);
         self.lacks = self.lacks.or(PERMISSIONS.without(flags));
         self.queue.push(queued);

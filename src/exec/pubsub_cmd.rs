@@ -5,6 +5,7 @@ use super::help::help;
 use super::pubsub::Kind;
 use crate::base::Error;
 use crate::cmd::Effect;
+use crate::resp::Reply;
 use crate::spec::prelude::*;
 
 pub const PSUBSCRIBE: Row = Row {
@@ -229,8 +230,12 @@ fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Error> {
 
 fn publish(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Error> {
     let (channel, message) = (call.argv.word(1), call.argv.word(2));
-    let own = Some((call.session.handle.id, &mut *call.out));
-    let receivers = call.engine.pubsub.publish(kind, channel, message, own);
+    // The client's own message comes behind its reply, and behind that of the EXEC it stands in.
+    let mut own = Reply::new(call.out.proto());
+    let receivers = call.engine.pubsub.publish(kind, channel, message, Some((call.session.handle.id, &mut own)));
+    if !own.is_empty() {
+        call.session.own_pushes.extend_from_slice(&own.take());
+    }
     call.out.int(receivers as i64);
     call.effect = Effect::Verbatim;
     Ok(Flow::Done)

@@ -62,6 +62,8 @@ pub struct Session {
     pub multi: Option<Box<Multi>>,
     pub watches: Option<Box<Watches>>,
     pub subs: Option<Box<Subscriptions>>,
+    /// Messages that the command being carried out sent to its own client: they follow its reply.
+    pub own_pushes: Vec<u8>,
     /// The log's offset behind this session's last write, for WAIT.
     pub last_write_offset: i64,
     /// What a higher floor remembers of the peer: what REPLCONF told of the replica at the other end.
@@ -83,6 +85,7 @@ impl Session {
             multi: None,
             watches: None,
             subs: None,
+            own_pushes: Vec::new(),
             last_write_offset: 0,
             peer: None,
             is_master_link: false,
@@ -90,16 +93,20 @@ impl Session {
         }
     }
 
-    /// Behind a reply, which began at `mark`: takes it back if the client wants none.
-    pub fn mute(&mut self, out: &mut Reply, mark: Mark) {
+    /// Behind a reply, which began at `mark`: takes it back if the client wants none. What tells of a subscription (`pushes`)
+    /// is no reply, and comes to those as well.
+    pub fn mute(&mut self, out: &mut Reply, mark: Mark, pushes: bool) {
         match self.reply_mode {
-            ReplyMode::On => {}
-            ReplyMode::Off => out.truncate(mark),
-            ReplyMode::SkipNext => self.reply_mode = ReplyMode::Skip,
-            ReplyMode::Skip => {
-                out.truncate(mark);
-                self.reply_mode = ReplyMode::On;
+            ReplyMode::On => return,
+            ReplyMode::Off => {}
+            ReplyMode::SkipNext => {
+                self.reply_mode = ReplyMode::Skip;
+                return;
             }
+            ReplyMode::Skip => self.reply_mode = ReplyMode::On,
+        }
+        if !pushes {
+            out.truncate(mark);
         }
     }
 
@@ -119,7 +126,12 @@ impl Session {
 
     /// Begins to watch; the caller has locked the key's shard through `watch` itself.
     pub fn watch_flag(&mut self) -> WatchFlag {
-        let make = || Box::new(Watches { flag: Arc::new(AtomicBool::new(false)), keys: Vec::new() });
+        let handle = &self.handle;
+        let make = || {
+            let flag = Arc::new(AtomicBool::new(false));
+            *handle.dirty_cas.lock() = Some(flag.clone());
+            Box::new(Watches { flag, keys: Vec::new() })
+        };
         self.watches.get_or_insert_with(make).flag.clone()
     }
 
@@ -131,6 +143,7 @@ impl Session {
             engine.ks.lock(engine.ks.shard_of(hash)).unwatch(*db, key, &watches.flag);
         }
         self.handle.watching.store(0, Relaxed);
+        *self.handle.dirty_cas.lock() = None;
     }
 
     /// Ends MULTI without executing.

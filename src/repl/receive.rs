@@ -135,6 +135,8 @@ fn begin(
     let way = match engine.settings().repl_diskless_load {
         DisklessLoad::Disabled => Way::Disk,
         DisklessLoad::OnEmptyDb if is_empty(engine) => Way::Direct,
+        // Without the old data there is memory for the new one, and nothing to go back to.
+        DisklessLoad::FlushBeforeLoad => Way::Direct,
         DisklessLoad::OnEmptyDb => Way::Disk,
         // Old data of the same history may be served meanwhile, that of another may not.
         DisklessLoad::SwapDb => {

@@ -295,6 +295,7 @@ impl<S: Socket + 'static> Conn<S> {
         let engine = self.engine.clone();
         let mut runner = Runner::new(&engine, self.worker, Source::Client);
         self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
+        self.note_input();
         loop {
             if self.at >= self.batch.len() {
                 self.input.consume(&mut self.batch, self.at);
@@ -309,7 +310,7 @@ impl<S: Socket + 'static> Conn<S> {
                     return Next::Close;
                 }
                 if self.batch.is_empty() {
-                    self.session.handle.query_bytes.store(self.input.buffered_bytes(), Relaxed);
+                    self.note_input();
                     return Next::More;
                 }
             }
@@ -332,6 +333,12 @@ impl<S: Socket + 'static> Conn<S> {
         }
     }
 
+    /// For CLIENT LIST.
+    fn note_input(&self) {
+        self.session.handle.query_bytes.store(self.input.buffered_bytes(), Relaxed);
+        self.session.handle.query_capacity_bytes.store(self.input.memory_bytes(), Relaxed);
+    }
+
     fn collect_mail(&mut self) {
         if let Some(mail) = self.session.handle.mail() {
             self.out.raw(&mail);
@@ -350,7 +357,7 @@ impl<S: Socket + 'static> Conn<S> {
             (end, _, Some(ending)) => ending(end.unwrap_or(End::Timeout), &mut self.session, &mut self.out),
             (_, _, None) => {}
         }
-        self.session.mute(&mut self.out, mark);
+        self.session.mute(&mut self.out, mark, false);
         self.session.handle.last_active_ms.store(clock::now_ms(), Relaxed);
         self.closing |= self.session.close_after_reply;
     }
@@ -358,11 +365,15 @@ impl<S: Socket + 'static> Conn<S> {
     /// Whether `client-output-buffer-limit` ends this connection.
     fn over_output_limit(&mut self) -> bool {
         let size = self.out.len();
-        self.session.handle.out_bytes.store(size, Relaxed);
+        let handle = &self.session.handle;
+        handle.reply_capacity_bytes.store(self.out.memory_bytes(), Relaxed);
+        handle.reply_peak_bytes.fetch_max(size, Relaxed);
+        // Less than that is sent before anybody could have seen it waiting.
         if size < 16 << 10 {
             self.soft_limit_since_ms = None;
             return false;
         }
+        handle.out_bytes.store(size, Relaxed);
         let settings = self.engine.settings();
         let class = if self.session.is_subscribed() {
             &settings.client_output_buffer_limit.pubsub

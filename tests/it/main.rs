@@ -5,6 +5,7 @@
 mod basics;
 mod boot;
 mod by_table;
+mod clients;
 mod conf_dir;
 mod config;
 mod differential;
