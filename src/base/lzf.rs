@@ -7,18 +7,58 @@
 //! ```
 //! What is decompressed may come from anyone: it is bounded, and wrong input gives `None`.
 
+use std::cell::RefCell;
+
 const MAX_LITERAL: usize = 32;
 const MAX_OFFSET: usize = 1 << 13;
 const MAX_MATCH: usize = 264;
 /// The most that one input byte can become: a copy of 264 takes 3 bytes.
 const MAX_EXPANSION: usize = MAX_MATCH / 3;
 
+/// Slots of the largest table.
+const MAX_BITS: u32 = 14;
+
+/// Where three bytes were seen last. One table serves text after text and is never cleared between them: what was entered
+/// for former ones lies below `base`.
+struct LastSeen {
+    slots: Box<[u32]>,
+    /// Stands for position 0 of the text at hand. 0 is never a position, so that a new table is empty.
+    base: u32,
+}
+
+impl LastSeen {
+    fn new() -> Self {
+        Self { slots: vec![0; 1 << MAX_BITS].into(), base: 1 }
+    }
+
+    /// Makes room for the positions of a text.
+    fn begin(&mut self, len: u32) -> u32 {
+        if self.base.checked_add(len).is_none() {
+            self.slots.fill(0);
+            self.base = 1;
+        }
+        let base = self.base;
+        // A text of nearly 4 GiB has the numbers to itself; the next one starts over.
+        self.base = base.saturating_add(len);
+        base
+    }
+}
+
+thread_local! {
+    static LAST_SEEN: RefCell<LastSeen> = RefCell::new(LastSeen::new());
+}
+
 /// The compressed form, if it is at least four bytes shorter: less is not worth the header.
 pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
+    LAST_SEEN.with_borrow_mut(|last_seen| compress_with(last_seen, input))
+}
+
+fn compress_with(last_seen: &mut LastSeen, input: &[u8]) -> Option<Vec<u8>> {
     let limit = input.len().checked_sub(4).filter(|&n| n > 0 && n < u32::MAX as usize - 4)?;
-    // A small text needs no large table, which would cost more to clear than the text to compress.
-    let bits = (usize::BITS - input.len().leading_zeros()).clamp(6, 14);
-    let mut last_seen = vec![0u32; 1 << bits];
+    // A small text uses a small part of the table, which stays in the nearest cache.
+    let bits = (usize::BITS - input.len().leading_zeros()).clamp(6, MAX_BITS);
+    let base = last_seen.begin(input.len() as u32);
+    let last_seen = &mut last_seen.slots[..1 << bits];
     let slot = |at: usize| {
         let three = u32::from(input[at]) << 16 | u32::from(input[at + 1]) << 8 | u32::from(input[at + 2]);
         (three.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize
@@ -28,9 +68,10 @@ pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
     let (mut at, mut literals_from) = (0, 0);
     while at + 2 < input.len() {
         let slot_here = slot(at);
-        // Stored one higher, so that 0 means never seen.
-        let candidate = std::mem::replace(&mut last_seen[slot_here], at as u32 + 1) as usize;
-        let reach = candidate.checked_sub(1).filter(|&c| at - c <= MAX_OFFSET && input[c..c + 3] == input[at..at + 3]);
+        // Below the base: never seen in this text.
+        let candidate = std::mem::replace(&mut last_seen[slot_here], base + at as u32).checked_sub(base);
+        let reach = candidate.map(|c| c as usize);
+        let reach = reach.filter(|&c| at - c <= MAX_OFFSET && input[c..c + 3] == input[at..at + 3]);
         let Some(from) = reach else {
             at += 1;
             // Literals not yet written count too, so that hopeless input is given up early.
@@ -49,7 +90,7 @@ pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
         // Only the end of a match is entered: enough to find runs, and quick.
         for skipped in at + len - 2..at + len {
             if skipped + 2 < input.len() {
-                last_seen[slot(skipped)] = skipped as u32 + 1;
+                last_seen[slot(skipped)] = base + skipped as u32;
             }
         }
         at += len;
@@ -132,6 +173,21 @@ mod tests {
             let small = compress(&text).expect("compressible");
             assert!(small.len() < text.len() / 2 + 4);
             assert_eq!(decompress(&small, text.len()), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_table_in_use_finds_what_a_new_one_finds() {
+        let texts =
+            [b"hello world, ".repeat(7), b"hello world, ".repeat(9), vec![b'x'; 40], b"abcabcabcabcabcabc".to_vec()];
+        let mut used = LastSeen::new();
+        for round in 0..3 {
+            for text in &texts {
+                let fresh = compress_with(&mut LastSeen::new(), text);
+                assert_eq!(compress_with(&mut used, text), fresh, "round {round}");
+            }
+            // Close to the end of all numbers it starts over.
+            used.base = u32::MAX - 50;
         }
     }
 
