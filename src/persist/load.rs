@@ -16,6 +16,7 @@ use crate::ds::Limits;
 use crate::exec::engine::Engine;
 use crate::keyspace::{Data, Key, Keyspace, Unit};
 use crate::rdb::{Event, Payloads, RdbError, ReadOptions, Reader};
+use crate::resp::encode_command;
 
 /// What was loaded.
 #[derive(Debug, Default)]
@@ -25,6 +26,9 @@ pub struct Loaded {
     pub expired: u64,
     /// Keys without a single element, which should not have been there.
     pub empty: u64,
+    /// What tells a replica of them, and the database it selects last, with [`Expired::Tell`].
+    pub farewell: Vec<u8>,
+    pub farewell_db: Option<usize>,
     /// Replication id and offset at the snapshot's cut, if it says so.
     pub repl_id: Option<String>,
     pub repl_offset: Option<i64>,
@@ -38,6 +42,13 @@ impl Loaded {
             "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
             self.keys, self.expired, self.empty
         )
+    }
+
+    fn say_farewell(&mut self, db: usize, key: &[u8]) {
+        if self.farewell_db.replace(db) != Some(db) {
+            encode_command(&mut self.farewell, [&b"SELECT"[..], itoa::Buffer::new().format(db).as_bytes()]);
+        }
+        encode_command(&mut self.farewell, [&b"DEL"[..], key]);
     }
 }
 
@@ -56,8 +67,11 @@ pub enum LoadError {
 /// What to do with keys whose time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
-    /// A master's own file: they are gone.
+    /// They are gone; but where the file tells of a history, its replicas may hold them still: those go by the expiry
+    /// cycle, which tells them.
     Drop,
+    /// A master's own file at start: they are gone, and whoever goes on from the file's history is told first.
+    Tell,
     /// A replica's: the master will say when.
     Keep,
 }
@@ -106,11 +120,16 @@ pub fn load_with(
             Event::SelectDb(n) if (n as usize) < ks.databases() => db = n as usize,
             Event::SelectDb(n) => return Err(LoadError::Database(n)),
             Event::Key { key, value, expire_ms, .. } => {
-                // Where the file tells of a history, replicas may go on from it that still have such a key: it goes by
-                // the expiry cycle, which tells them.
-                let drop = expired == Expired::Drop && loaded.repl_id.is_none();
+                let drop = match expired {
+                    Expired::Drop => loaded.repl_id.is_none(),
+                    Expired::Tell => true,
+                    Expired::Keep => false,
+                };
                 if drop && expire_ms.is_some_and(|at| at < unit.now_ms) {
                     loaded.expired += 1;
+                    if expired == Expired::Tell && loaded.repl_id.is_some() {
+                        loaded.say_farewell(db, &key);
+                    }
                     continue;
                 }
                 if value.is_spent() {

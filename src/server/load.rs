@@ -16,7 +16,7 @@ use crate::repl::{Identity, Repl, ReplId, Resume};
 pub fn load(engine: &Arc<Engine>) -> Result<Option<Resume>, String> {
     let settings = engine.settings();
     let replica = settings.replicaof.is_some();
-    let expired = if replica { Expired::Keep } else { Expired::Drop };
+    let expired = if replica { Expired::Keep } else { Expired::Tell };
     let Some(loaded) = load_file(engine, &rdb_path(&settings), expired)? else { return Ok(None) };
     engine.part::<Saver>().note_loaded(&loaded);
     Ok(take_up_history(engine, &loaded, replica))
@@ -37,6 +37,13 @@ fn take_up_history(engine: &Engine, loaded: &Loaded, replica: bool) -> Option<Re
     let repl = Repl::of(engine);
     if !replica {
         repl.set_identity(Identity::restored(ReplId::new(rand::hex_id()), saved));
+        // Whoever goes on from the file still has what was left out of it.
+        if let Some(db) = loaded.farewell_db {
+            engine.log.with(|log| {
+                log.write(&loaded.farewell);
+                log.set_selected_db(db as i32);
+            });
+        }
         // The backlog's time to live begins now.
         repl.replicas().promoted(clock::now_ms());
         return None;
