@@ -68,6 +68,7 @@ fn flushall(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effe
         db.flush();
     }
     db.db = mine;
+    db.unit.flushed_all = true;
     out.ok();
     Ok(Effect::Verbatim)
 }

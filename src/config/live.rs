@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 
 use super::kind::How;
 use super::load::{self, ConfigError, Extras, LoadOptions, Loaded};
-use super::table::{self, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, MULTI, NEWER_ALIAS, PROTECTED, SENSITIVE};
+use super::table::{
+    self, DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, MULTI, NEWER_ALIAS, PROTECTED, SENSITIVE,
+};
 use super::table::{Settings, VOLATILE};
 use crate::base::{Error, glob};
 

@@ -300,7 +300,7 @@ impl<'e> Runner<'e> {
     }
 
     /// Carries out one request of the master's stream; `wire`: all its bytes, to be passed on to our own log.
-    /// [`Next::Close`] once the stream is no longer our master's.
+    /// [`Next::Close`] once the stream is no longer our master's; with [`Next::Paused`] nothing was done.
     pub fn run_from_master(
         &mut self,
         session: &mut Session,
@@ -309,10 +309,15 @@ impl<'e> Runner<'e> {
         wire: &[u8],
         out: &mut Reply,
     ) -> Next {
+        let before = self.passed.bytes.len();
         self.passed.bytes.extend_from_slice(wire);
         let next = self.run(session, prepared, argv, None, out);
         if self.stale {
             return Next::Close;
+        }
+        if let Next::Paused { .. } = next {
+            self.passed.bytes.truncate(before);
+            return next;
         }
         self.applied(session);
         next
@@ -349,35 +354,53 @@ impl<'e> Runner<'e> {
         if *applied == 0 {
             return;
         }
-        self.engine.log.with(|log| {
+        let end = self.engine.log.with(|log| {
             log.write(&bytes[..*applied]);
             // Whoever goes on from here, a file's reader or we ourselves, must know it.
             log.set_selected_db(*db as i32);
+            log.offset()
         });
+        if let Some(end) = end {
+            self.engine.watch_log(end);
+        }
         bytes.drain(..*applied);
         *applied = 0;
     }
 
-    /// Behind a gate: whether the command may run although the role may have changed since it was admitted.
+    /// Behind a gate: what speaks against the command although it was admitted, since the role may have changed and a
+    /// pause may have begun. Whoever pauses takes every gate once, and then knows that nothing slips in any more.
     #[inline]
-    fn still_admitted(&mut self, session: &Session, row: &Row, flags: Flags, out: &mut Reply) -> bool {
-        self.role_epoch == self.engine.state.role_epoch() || self.admitted_anew(session, row, flags, out)
+    fn barred(&mut self, session: &Session, row: &Row, flags: Flags, out: &mut Reply) -> Option<Next> {
+        if self.engine.pause.is_possible()
+            && let Some(writes) = self.paused(session, flags)
+        {
+            return Some(Next::Paused { writes });
+        }
+        if self.role_epoch == self.engine.state.role_epoch() {
+            None
+        } else {
+            self.refused_now(session, row, flags, out)
+        }
     }
 
     #[cold]
-    fn admitted_anew(&mut self, session: &Session, row: &Row, flags: Flags, out: &mut Reply) -> bool {
+    fn refused_now(&mut self, session: &Session, row: &Row, flags: Flags, out: &mut Reply) -> Option<Next> {
         if self.source == Source::Master {
             self.stale = true;
-            return false;
+            return Some(Next::More);
         }
         self.refresh();
-        match self.check(session, row, flags) {
-            Ok(()) => true,
-            Err(e) => {
-                self.fail(&e, out);
-                false
-            }
-        }
+        let e = self.check(session, row, flags).err()?;
+        self.fail(&e, out);
+        Some(Next::More)
+    }
+
+    /// Whether a command with these flags is held up at the moment, and if so, whether because it writes.
+    #[cold]
+    fn paused(&self, session: &Session, flags: Flags) -> Option<bool> {
+        let writes = flags.has(row_flag::WRITE.or(row_flag::MAY_REPLICATE));
+        let held = self.engine.pause.holds(self.unit.now_ms, writes) && !session.handle.has(flag::REPLICA);
+        held.then_some(writes)
     }
 
     /// Whether the command may run now: the checks of a stock server, in its order.
@@ -399,11 +422,11 @@ impl<'e> Runner<'e> {
             self.queue(session, command, argv);
             return Ok(Admitted::Queued);
         }
-        if self.source == Source::Client {
-            let writes = flags_of(session, command).has(row_flag::WRITE.or(row_flag::MAY_REPLICATE));
-            if self.engine.pause.holds(self.unit.now_ms, writes) && !session.handle.has(flag::REPLICA) {
-                return Ok(Admitted::Paused { writes });
-            }
+        // A replica under a pause goes on receiving its master's stream, and holds it up as it holds up clients.
+        if self.engine.pause.is_possible()
+            && let Some(writes) = self.paused(session, flags_of(session, command))
+        {
+            return Ok(Admitted::Paused { writes });
         }
         Ok(Admitted::Run(command))
     }
@@ -464,11 +487,14 @@ impl<'e> Runner<'e> {
         let mut ran = false;
         let next = match command.handler {
             Handler::Data(f) => {
-                if row.flags.has(row_flag::EXCLUSIVE) {
-                    self.run_alone(session, command, f, argv, raw, out);
-                    Next::More
+                let next = if row.flags.has(row_flag::EXCLUSIVE) {
+                    self.run_alone(session, command, f, argv, raw, out)
                 } else {
                     self.run_data(session, command, f, hash, argv, raw, out)
+                };
+                match next {
+                    paused @ Next::Paused { .. } => return paused,
+                    next => next,
                 }
             }
             Handler::Session(f) => {
@@ -480,7 +506,10 @@ impl<'e> Runner<'e> {
             }
             Handler::Exec => {
                 self.leave_gate();
-                ran = self.exec(session, row, out);
+                match self.exec(session, row, out) {
+                    Ok(done) => ran = done,
+                    Err(paused) => return paused,
+                }
                 // Behind the commands it ran, as they were shown.
                 show(self.engine, session, row, argv);
                 self.refresh();
@@ -518,8 +547,8 @@ impl<'e> Runner<'e> {
         let engine = self.engine;
         if self.gate.is_none() {
             self.gate = Some(engine.gates.pass(self.worker));
-            if !self.still_admitted(session, command.row, command.row.flags, out) {
-                return Next::More;
+            if let Some(barred) = self.barred(session, command.row, command.row.flags, out) {
+                return barred;
             }
         }
         self.quiet(session);
@@ -592,12 +621,12 @@ impl<'e> Runner<'e> {
         argv: Argv<'_>,
         raw: Option<&[u8]>,
         out: &mut Reply,
-    ) {
+    ) -> Next {
         self.leave_gate();
         let engine = self.engine;
         let gates = engine.gates.take_all();
-        if !self.still_admitted(session, command.row, command.row.flags, out) {
-            return;
+        if let Some(barred) = self.barred(session, command.row, command.row.flags, out) {
+            return barred;
         }
         self.quiet(session);
         let mut effects = Effects::default();
@@ -615,6 +644,7 @@ impl<'e> Runner<'e> {
         self.follow_up_alone(&gates, session);
         drop(gates);
         self.settle();
+        Next::More
     }
 
     fn alone(
@@ -657,6 +687,8 @@ impl<'e> Runner<'e> {
         let engine = self.engine;
         let (effect, flow) = self.session_command(session, row, f, argv, out, false);
         if self.source == Source::Client && !matches!(effect, Effect::None) {
+            // A cut must find the log's end where it was.
+            let _gate = engine.gates.pass(self.worker);
             let mut effects = Effects::default();
             effects.push(session.db, argv, raw, effect);
             if let Some(end) = effects.append(engine) {
@@ -725,6 +757,9 @@ impl<'e> Runner<'e> {
 
     /// After a unit: what it left behind goes where it belongs.
     fn settle(&mut self) {
+        if std::mem::take(&mut self.unit.flushed_all) {
+            self.engine.flushed_all();
+        }
         self.engine.settle(self.worker, &mut self.unit);
     }
 

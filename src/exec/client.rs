@@ -10,6 +10,7 @@ use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use super::output_limit::SoftLimit;
 use crate::resp::Reply;
 
 /// Bits of [`ClientHandle::flags`].
@@ -92,6 +93,7 @@ pub struct ClientHandle {
     /// Words of the command being carried out, while somebody may look.
     pub argv_bytes: AtomicUsize,
     pub out_bytes: AtomicUsize,
+    pub soft_limit: SoftLimit,
     /// Memory of the buffer that replies are collected in, and the most it held.
     pub reply_capacity_bytes: AtomicUsize,
     pub reply_peak_bytes: AtomicUsize,
@@ -134,6 +136,7 @@ impl ClientHandle {
             multi_bytes: AtomicUsize::new(0),
             argv_bytes: AtomicUsize::new(0),
             out_bytes: AtomicUsize::new(0),
+            soft_limit: SoftLimit::default(),
             reply_capacity_bytes: AtomicUsize::new(0),
             reply_peak_bytes: AtomicUsize::new(0),
             dirty_cas: Mutex::default(),
@@ -286,6 +289,11 @@ impl Clients {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Shows all of them, in order of connecting. Nobody comes or goes meanwhile.
+    pub fn for_each(&self, mut f: impl FnMut(&ClientHandle)) {
+        self.all.read().values().for_each(|client| f(client));
     }
 
     /// In order of connecting.

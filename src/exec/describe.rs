@@ -49,12 +49,8 @@ const FLAGS_FIRST: [(u32, char); 6] = [
     (flag::MULTI, 'x'),
     (flag::BLOCKED, 'b'),
 ];
-const FLAGS_LAST: [(u32, char); 4] = [
-    (flag::UNIX, 'U'),
-    (flag::READONLY, 'r'),
-    (flag::NO_EVICT, 'e'),
-    (flag::NO_TOUCH, 'T'),
-];
+const FLAGS_LAST: [(u32, char); 4] =
+    [(flag::UNIX, 'U'), (flag::READONLY, 'r'), (flag::NO_EVICT, 'e'), (flag::NO_TOUCH, 'T')];
 
 fn flags(client: &ClientHandle) -> String {
     let all = client.flags.load(Relaxed);

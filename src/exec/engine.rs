@@ -40,9 +40,18 @@ pub struct Engine {
     pub evictor: Evictor,
     /// Held by the one snapshot that is being taken.
     pub snapshot_turn: parking_lot::Mutex<()>,
+    hooks: OnceLock<Hooks>,
     extensions: OnceLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     garbage: std::sync::mpsc::Sender<(Garbage, usize)>,
     freeing: Arc<Freeing>,
+}
+
+/// What higher floors have to do when something happens here.
+pub struct Hooks {
+    /// The log has grown to `State::log_watched_at`. Called behind a gate, perhaps with shards locked.
+    pub log_grew: fn(&Engine),
+    /// FLUSHALL was carried out. Called without any gate.
+    pub flushed_all: fn(&Arc<Engine>),
 }
 
 /// How many keys the lazy-free thread has still to give back, and has given back.
@@ -110,6 +119,7 @@ impl Engine {
             pause: Pause::default(),
             state: State::default(),
             standstill: Standstill::default(),
+            hooks: OnceLock::new(),
             extensions: OnceLock::new(),
             config,
             table,
@@ -127,6 +137,25 @@ impl Engine {
     pub fn extend(&self, parts: impl IntoIterator<Item = Arc<dyn Any + Send + Sync>>) {
         let map = parts.into_iter().map(|p| ((*p).type_id(), p)).collect();
         assert!(self.extensions.set(map).is_ok(), "the engine is extended once");
+    }
+
+    /// Once, at boot.
+    pub fn set_hooks(&self, hooks: Hooks) {
+        assert!(self.hooks.set(hooks).is_ok(), "the hooks are set once");
+    }
+
+    /// To be called after the log has grown.
+    #[inline]
+    pub fn watch_log(&self, end_offset: i64) {
+        if end_offset >= self.state.log_watched_at.load(Relaxed) {
+            self.hooks.get().inspect(|hooks| (hooks.log_grew)(self));
+        }
+    }
+
+    /// To be called after FLUSHALL, with no gate held.
+    #[cold]
+    pub fn flushed_all(self: &Arc<Self>) {
+        self.hooks.get().inspect(|hooks| (hooks.flushed_all)(self));
     }
 
     /// A higher floor's shared state.

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod help;
 pub mod monitor;
 pub mod multi;
+pub mod output_limit;
 pub mod pause;
 pub mod propagate;
 pub mod pubsub;

@@ -27,6 +27,13 @@ pub struct Pause {
 }
 
 impl Pause {
+    /// Whether a look at what is paused is worth while.
+    #[inline]
+    pub fn is_possible(&self) -> bool {
+        // Relaxed: whoever must see it passes a gate that the pauser has taken.
+        self.active.load(Relaxed)
+    }
+
     /// What is paused at this moment.
     #[inline]
     pub fn current(&self, now_ms: i64) -> Option<PauseKind> {

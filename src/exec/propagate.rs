@@ -68,7 +68,7 @@ impl<'a> Effects<'a> {
         }
         // As stock: one request stands alone, several are wrapped so that a replica applies all or none.
         let wrap = self.ops.len() > 1;
-        engine.log.with(|log| {
+        let end = engine.log.with(|log| {
             let mut scratch = Vec::new();
             if wrap {
                 // Of no database: as since 7.2, what selects one stands within the transaction.
@@ -99,6 +99,8 @@ impl<'a> Effects<'a> {
                 log.write(&scratch);
             }
             log.offset()
-        })
+        })?;
+        engine.watch_log(end);
+        Some(end)
     }
 }

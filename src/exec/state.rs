@@ -5,6 +5,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use tokio::sync::Notify;
+
 use crate::base::rand;
 
 #[derive(Default)]
@@ -24,6 +26,8 @@ pub struct State {
     pub save_failed: AtomicBool,
     /// Replicas whose last ACK is recent enough for `min-replicas-max-lag`.
     pub good_replicas: AtomicU32,
+    /// Once the log ends there, a replica may be too far behind: see [`Engine::on_log_growth`](super::Engine).
+    pub log_watched_at: AtomicI64,
     pub shutting_down: AtomicBool,
     /// Unix time at which a shutdown no longer waits for replicas; 0 while none does.
     pub shutdown_deadline_ms: AtomicI64,
@@ -46,6 +50,12 @@ pub struct State {
     pub snapshot_epoch: AtomicU32,
     /// Writers put more into the running snapshot than its sink takes: clients are slowed down.
     pub snapshot_behind: AtomicBool,
+    /// Its sink took what there was: those who waited may go on.
+    pub snapshot_caught_up: Notify,
+    /// The data that BGSAVE saves was flushed: its file is not to take the place of a newer one.
+    pub save_unwanted: AtomicBool,
+    /// Bytes that writers have put into the running snapshot, because they changed what it had not saved yet.
+    pub snapshot_kept_bytes: AtomicU64,
     pub snapshot_keys_total: AtomicU64,
     pub snapshot_keys_saved: AtomicU64,
     /// The shard at which the active expiry cycle begins its next round.

@@ -35,10 +35,18 @@ impl std::fmt::Debug for Entry {
     }
 }
 
+/// Who brings a segment to a running snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bringer {
+    Walker,
+    /// A write that is about to change it.
+    Writer,
+}
+
 /// Receives what a running snapshot must keep of a segment before a write changes it.
 pub trait PreImage: Send + Sync {
     /// `db` is the database's number at the instant of the cut.
-    fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>);
+    fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>, bringer: Bringer);
 }
 
 /// A snapshot in progress, as one shard sees it.
@@ -223,7 +231,7 @@ impl Shard {
         if !db.in_snapshot || db.dict.is_empty() || db.dict.segment_version(hash) == snapshot.epoch {
             return;
         }
-        snapshot.sink.save(db.snapshot_db, &mut db.dict.segment_entries(hash));
+        snapshot.sink.save(db.snapshot_db, &mut db.dict.segment_entries(hash), Bringer::Writer);
         db.dict.set_segment_version(hash, snapshot.epoch);
     }
 
@@ -365,7 +373,7 @@ fn save_segment(dict: &mut Dict<Entry>, at: u64, epoch: u32, db: u32, sink: &dyn
         return (next, 1);
     }
     let mut seen = 0;
-    sink.save(db, &mut dict.entries_at(at).inspect(|_| seen += 1));
+    sink.save(db, &mut dict.entries_at(at).inspect(|_| seen += 1), Bringer::Walker);
     dict.set_version_at(at, epoch);
     (next, seen + 1)
 }

@@ -59,6 +59,8 @@ pub struct Unit {
     /// Keys that went away by themselves.
     pub gone: Vec<Gone>,
     pub events: Vec<Event>,
+    /// All databases were emptied on purpose.
+    pub flushed_all: bool,
     pub garbage: Vec<Garbage>,
     /// Keys that changed while somebody waited for them: to be served before the unit lets go of its locks.
     pub ready: VecDeque<Ready>,
@@ -83,6 +85,7 @@ impl Default for Unit {
             lazy_server_del: false,
             gone: Vec::new(),
             events: Vec::new(),
+            flushed_all: false,
             garbage: Vec::new(),
             ready: VecDeque::new(),
             dirty: 0,

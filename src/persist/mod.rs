@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod load;
 pub mod save;
+pub mod temp;
 pub mod walk;
 
 pub use load::{LoadError, Loaded};

@@ -7,22 +7,27 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::load::Loaded;
+use super::temp::TempFile;
 use super::walk::{Cut, walk_in_turn};
 use crate::base::clock;
 use crate::config::Settings;
 use crate::exec::engine::Engine;
-use crate::exec::gate::step_aside;
+use crate::exec::gate::{AllGates, step_aside};
 
 /// A failed save is not tried again for so long.
 const RETRY_S: i64 = 5;
 
+/// How long FLUSHALL waits for a snapshot under way before it leaves its own to the cron.
+const FLUSHED_PATIENCE: Duration = Duration::from_millis(200);
+
 /// The right to take the one snapshot there is at a time.
-type Turn<'a> = MutexGuard<'a, ()>;
+pub type Turn<'a> = MutexGuard<'a, ()>;
 
 /// Tells where in the replication stream a cut is made; called with every gate held.
 pub type CutAt = Box<dyn Fn(&Engine) -> Option<Cut> + Send + Sync>;
@@ -37,6 +42,8 @@ pub struct Saver {
     pub last_took_s: AtomicI64,
     last_try_s: AtomicI64,
     pub saves: AtomicU64,
+    /// Bytes that writers made the last BGSAVE keep.
+    pub last_kept_bytes: AtomicU64,
     pub last_loaded: AtomicU64,
     pub last_expired: AtomicU64,
 }
@@ -54,6 +61,7 @@ impl Saver {
             last_took_s: AtomicI64::new(-1),
             last_try_s: AtomicI64::new(0),
             saves: AtomicU64::new(0),
+            last_kept_bytes: AtomicU64::new(0),
             last_loaded: AtomicU64::new(0),
             last_expired: AtomicU64::new(0),
         }
@@ -80,11 +88,42 @@ impl Saver {
 
     /// Saves now, on this thread.
     pub fn save(&self, engine: &Arc<Engine>) -> io::Result<()> {
-        self.save_in_turn(engine, &engine.snapshot_turn.lock(), || {})
+        self.save_in_turn(engine, &engine.snapshot_turn.lock(), None, || {})
+    }
+
+    /// Saves with every gate held, so that nothing changes until the caller lets go of them.
+    pub fn save_alone(&self, engine: &Arc<Engine>, turn: &Turn<'_>, gates: &AllGates<'_>) -> io::Result<()> {
+        self.save_in_turn(engine, turn, Some(gates), || {})
+    }
+
+    /// FLUSHALL: a file with what is gone is of no use any more. Where save points are set, the file tells so at once,
+    /// as in stock servers.
+    pub fn flushed(&self, engine: &Arc<Engine>) {
+        let saves = !engine.settings().save.is_empty();
+        {
+            let running = self.running.lock();
+            if running.is_some() {
+                engine.state.save_unwanted.store(true, Relaxed);
+            }
+        }
+        if saves && !engine.state.shutting_down.load(Relaxed) {
+            step_aside(|| match engine.snapshot_turn.try_lock_for(FLUSHED_PATIENCE) {
+                // Logged where it fails; the keys are gone all the same.
+                Some(turn) => _ = self.save_in_turn(engine, &turn, None, || {}),
+                // Replicas are being synced, who may be slow.
+                None => self.schedule(),
+            });
+        }
     }
 
     /// `at_cut` is called at the instant whose data is saved, with every gate held.
-    fn save_in_turn(&self, engine: &Arc<Engine>, turn: &Turn<'_>, at_cut: impl FnOnce()) -> io::Result<()> {
+    fn save_in_turn(
+        &self,
+        engine: &Arc<Engine>,
+        turn: &Turn<'_>,
+        gates: Option<&AllGates<'_>>,
+        at_cut: impl FnOnce(),
+    ) -> io::Result<()> {
         let dirty = AtomicU64::new(0);
         let cut = || {
             dirty.store(engine.state.dirty.load(Relaxed), Relaxed);
@@ -92,7 +131,7 @@ impl Saver {
             (self.cut_at)(engine)
         };
         let path = rdb_path(&engine.settings());
-        let result = write_file(engine, turn, &path, cut);
+        let result = write_file(engine, turn, gates, &path, cut);
         let state = &engine.state;
         match &result {
             Ok(()) => {
@@ -102,6 +141,7 @@ impl Saver {
                 state.save_failed.store(false, Relaxed);
                 self.saves.fetch_add(1, Relaxed);
             }
+            Err(_) if state.save_unwanted.load(Relaxed) => {}
             Err(e) => error!("Error saving DB to {}: {e}", path.display()),
         }
         result
@@ -127,19 +167,26 @@ impl Saver {
                 return;
             };
             me.last_try_s.store(started_s, Relaxed);
-            info!("Background saving started");
+            info!("Background saving started by pid {}", std::process::id());
             // A save that fails before the cut drops the sender, which tells as well.
-            let ok = me.save_in_turn(&engine, &turn, move || _ = cut.send(Ok(()))).is_ok();
-            drop(turn);
+            let ok = me.save_in_turn(&engine, &turn, None, move || _ = cut.send(Ok(()))).is_ok();
+            let state = &engine.state;
+            me.last_kept_bytes.store(state.snapshot_kept_bytes.load(Relaxed), Relaxed);
             if ok {
                 info!("Background saving terminated with success");
+            } else if state.save_unwanted.load(Relaxed) {
+                warn!("Background saving given up: the data was flushed");
             } else {
                 error!("Background saving error");
                 // Only where nobody waits for the answer do clients have to be stopped.
                 engine.state.save_failed.store(true, Relaxed);
             }
             me.last_took_s.store(clock::now_ms() / 1000 - started_s, Relaxed);
-            *me.running.lock() = None;
+            // In this order: who sees that no save runs may begin one, and what was meant for this one is not for the next.
+            let mut running = me.running.lock();
+            state.save_unwanted.store(false, Relaxed);
+            drop(turn);
+            *running = None;
         });
         if let Err(e) = spawned {
             error!("Can't save in background: {e}");
@@ -190,27 +237,26 @@ pub fn rdb_path(settings: &Settings) -> PathBuf {
 fn write_file(
     engine: &Arc<Engine>,
     turn: &Turn<'_>,
+    gates: Option<&AllGates<'_>>,
     path: &Path,
     at_cut: impl FnOnce() -> Option<Cut>,
 ) -> io::Result<()> {
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unique = crate::base::rand::below(u64::from(u32::MAX));
-    let temp = dir.join(format!("temp-{}-{unique}.rdb", std::process::id()));
-    let written = write_temp(engine, turn, &temp, at_cut).and_then(|()| fs::rename(&temp, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temp);
-        return written;
-    }
+    let temp = TempFile::new(dir.join(format!("temp-{}-{unique}.rdb", std::process::id())));
+    write_temp(engine, turn, gates, temp.path(), at_cut)?;
+    fs::rename(temp.path(), path)?;
     File::open(dir)?.sync_all()
 }
 
 fn write_temp(
     engine: &Arc<Engine>,
     turn: &Turn<'_>,
+    gates: Option<&AllGates<'_>>,
     temp: &Path,
     at_cut: impl FnOnce() -> Option<Cut>,
 ) -> io::Result<()> {
     let mut file = File::create(temp)?;
-    walk_in_turn(engine, turn, true, at_cut, |piece| file.write_all(&piece))?;
+    walk_in_turn(engine, turn, true, gates, at_cut, |piece| file.write_all(&piece))?;
     file.sync_all()
 }

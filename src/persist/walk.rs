@@ -13,8 +13,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::{clock, version};
 use crate::exec::Engine;
+use crate::exec::gate::AllGates;
 use crate::keyspace::entry::Entry;
-use crate::keyspace::shard::{PreImage, ShardId};
+use crate::keyspace::shard::{Bringer, PreImage, ShardId};
 use crate::rdb::{Info, Repl, Sink, Usage, Version, WriteOptions};
 use crate::rdb::{put_header, put_info, put_key, put_select_db};
 
@@ -39,9 +40,9 @@ struct Buffer {
 }
 
 impl PreImage for Saved {
-    fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>) {
+    fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>, bringer: Bringer) {
         let mut buffer = self.buffer.lock();
-        let mut keys = 0;
+        let (mut keys, before) = (0, buffer.bytes.len());
         for entry in entries {
             keys += 1;
             if buffer.db != Some(db) {
@@ -58,6 +59,9 @@ impl PreImage for Saved {
             );
         }
         self.keys.fetch_add(keys, Relaxed);
+        if bringer == Bringer::Writer {
+            self.engine.state.snapshot_kept_bytes.fetch_add((buffer.bytes.len() - before) as u64, Relaxed);
+        }
         if buffer.bytes.len() > BUDGET_BYTES {
             self.engine.state.snapshot_behind.store(true, Relaxed);
         }
@@ -85,14 +89,16 @@ pub fn walk(
     at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
-    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, at_cut, put)
+    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, None, at_cut, put)
 }
 
-/// [`walk`] for those who have waited for their turn, or would not wait.
+/// [`walk`] for those who have waited for their turn, or would not wait. `gates`: those of a caller who holds them all,
+/// and so sees no write until it lets go of them.
 pub fn walk_in_turn(
     engine: &Arc<Engine>,
     _turn: &MutexGuard<'_, ()>,
     with_data: bool,
+    gates: Option<&AllGates<'_>>,
     at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
@@ -101,8 +107,10 @@ pub fn walk_in_turn(
     let version = version.unwrap_or(WriteOptions::default().version);
     let options = WriteOptions { version, compress: settings.rdbcompression };
     let saved = Arc::new(Saved { options, buffer: Mutex::default(), engine: engine.clone(), keys: AtomicU64::new(0) });
+    engine.state.snapshot_keys_saved.store(0, Relaxed);
+    engine.state.snapshot_kept_bytes.store(0, Relaxed);
     let cut = {
-        let _gates = engine.gates.take_all();
+        let _gates = gates.is_none().then(|| engine.gates.take_all());
         if with_data {
             let epoch = engine.state.snapshot_epoch.fetch_add(1, Relaxed) + 1;
             let sink: Arc<dyn PreImage> = saved.clone();
@@ -112,13 +120,19 @@ pub fn walk_in_turn(
     };
     let total = (0..engine.ks.databases()).map(|db| engine.ks.count(db).0 as u64).sum();
     engine.state.snapshot_keys_total.store(total, Relaxed);
-    engine.state.snapshot_keys_saved.store(0, Relaxed);
     let result = pour(engine, &saved, cut.as_ref(), settings.rdbchecksum, put);
     if result.is_err() {
         engine.ks.abort_snapshot();
     }
-    engine.state.snapshot_behind.store(false, Relaxed);
+    caught_up(engine);
     result
+}
+
+/// What writers brought was taken: they may bring more.
+fn caught_up(engine: &Engine) {
+    if engine.state.snapshot_behind.swap(false, Relaxed) {
+        engine.state.snapshot_caught_up.notify_waiters();
+    }
 }
 
 fn pour(
@@ -145,16 +159,17 @@ fn pour(
     sink.write_all(&head)?;
     // The last save, made by the shutdown itself, comes through; whatever else is under way makes room for it.
     let last = engine.state.shutting_down.load(Relaxed);
+    let unwanted = || (!last && engine.state.shutting_down.load(Relaxed)) || engine.state.save_unwanted.load(Relaxed);
     for shard in 0..engine.ks.shards() {
         loop {
-            if !last && engine.state.shutting_down.load(Relaxed) {
-                return Err(io::Error::other("the server is shutting down"));
+            if unwanted() {
+                return Err(io::Error::other("nobody wants it any more"));
             }
             let more = engine.ks.snapshot_step(ShardId(shard), STEP_ENTRIES);
             let bytes = std::mem::take(&mut saved.buffer.lock().bytes);
-            engine.state.snapshot_behind.store(false, Relaxed);
+            caught_up(engine);
             sink.write_all(&bytes)?;
-            delay(engine, saved);
+            delay(engine, saved, unwanted);
             if !more {
                 break;
             }
@@ -168,16 +183,13 @@ fn pour(
 }
 
 /// Counts what was saved; `rdb-key-save-delay` (a test's wish) stretches it.
-fn delay(engine: &Engine, saved: &Saved) {
+fn delay(engine: &Engine, saved: &Saved, unwanted: impl Fn() -> bool) {
     let keys = saved.keys.swap(0, Relaxed);
     engine.state.snapshot_keys_saved.fetch_add(keys, Relaxed);
     let micros = engine.config.now().rdb_key_save_delay;
     if micros > 0 {
         let until_us = clock::mono_us() + micros.saturating_mul(keys as i64);
-        while clock::mono_us() < until_us
-            && engine.config.now().rdb_key_save_delay > 0
-            && !engine.state.shutting_down.load(Relaxed)
-        {
+        while clock::mono_us() < until_us && engine.config.now().rdb_key_save_delay > 0 && !unwanted() {
             std::thread::sleep(Duration::from_millis(1).min(Duration::from_micros(micros as u64)));
         }
     }

@@ -42,6 +42,10 @@ struct Applier {
     session: Session,
     input: Input,
     batch: Batch,
+    /// The batch's first request that was not carried out.
+    at: usize,
+    /// CLIENT PAUSE holds that request; whether because it writes.
+    paused: Option<bool>,
     /// What was received of a transaction.
     unfinished: Vec<u8>,
     /// Nobody reads it.
@@ -53,6 +57,8 @@ enum Woken {
     Read(std::io::Result<usize>),
     Killed,
     Second,
+    /// What was held up may go on.
+    Over,
 }
 
 /// Applies the stream of an agreed link until its end.
@@ -77,7 +83,12 @@ pub(super) async fn stream(mut connection: Connection) {
         }
         let error = loop {
             let handle = applier.session.handle.clone();
+            let paused = applier.paused;
+            // While the stream is held up it is kept, but not without end.
+            let may_read = paused.is_none() || applier.input.buffered_bytes() < applier.held_max();
+            let engine = applier.engine.clone();
             let woken = {
+                let mut over = pin!(engine.pause.over(paused.unwrap_or(true)));
                 let mut read = pin!(connection.socket.read_buf(applier.input.spare()));
                 let mut tick = pin!(second.tick());
                 std::future::poll_fn(|cx| {
@@ -85,7 +96,10 @@ pub(super) async fn stream(mut connection: Connection) {
                     if handle.is_killed() {
                         return Poll::Ready(Woken::Killed);
                     }
-                    if let Poll::Ready(result) = read.as_mut().poll(cx) {
+                    if paused.is_some() && over.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Woken::Over);
+                    }
+                    if may_read && let Poll::Ready(result) = read.as_mut().poll(cx) {
                         return Poll::Ready(Woken::Read(result));
                     }
                     tick.as_mut().poll(cx).map(|_| Woken::Second)
@@ -100,8 +114,11 @@ pub(super) async fn stream(mut connection: Connection) {
                     if follower.step(Some(connection.attempt), Event::Heard).is_none() {
                         return;
                     }
-                    break None;
+                    if paused.is_none() {
+                        break None;
+                    }
                 }
+                Woken::Over => break None,
                 Woken::Read(Ok(_)) => break Some("Connection closed by the master".to_owned()),
                 Woken::Read(Err(e)) => break Some(reason(&e)),
                 Woken::Killed => break Some("Connection closed by CLIENT KILL".to_owned()),
@@ -139,6 +156,8 @@ impl Applier {
             session,
             input: Input::new(Limits::master()),
             batch: Batch::default(),
+            at: 0,
+            paused: None,
             unfinished: Vec::new(),
             out: Reply::new(2),
             ack_wanted: false,
@@ -147,25 +166,35 @@ impl Applier {
         }
     }
 
+    fn held_max(&self) -> usize {
+        self.engine.settings().client_query_buffer_limit as usize
+    }
+
     /// Carries out what was received, as far as it goes.
     fn apply(&mut self) -> Result<(), Broken> {
         let engine = self.engine.clone();
         let mut runner = Runner::of_master(&engine, engine.gates.outsider(), self.role_epoch);
         runner.resume_stream(std::mem::take(&mut self.unfinished));
         self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
+        self.paused = None;
         let result = loop {
+            if self.at < self.batch.len() {
+                if let Err(broken) = self.apply_batch(&mut runner) {
+                    break Err(broken);
+                }
+                if self.paused.is_some() {
+                    break Ok(());
+                }
+            }
+            self.input.consume(&mut self.batch, self.at);
+            self.at = 0;
+            self.out.clear();
             if let Err(e) = self.input.next_batch(&mut self.batch, BATCH_MAX) {
                 break Err(Broken::Protocol(format!("Protocol error ({e}) from the master; closing the link.")));
             }
             if self.batch.is_empty() {
                 break Ok(());
             }
-            if let Err(broken) = self.apply_batch(&mut runner) {
-                break Err(broken);
-            }
-            let n = self.batch.len();
-            self.input.consume(&mut self.batch, n);
-            self.out.clear();
         };
         self.unfinished = runner.end_of_stream();
         self.repl.link.offset.store(engine.log.end_offset(), Relaxed);
@@ -175,8 +204,10 @@ impl Applier {
 
     fn apply_batch(&mut self, runner: &mut Runner<'_>) -> Result<(), Broken> {
         let Self { session, input, batch, out, .. } = self;
-        let prepared = runner.prepare(session.db, (0..batch.len()).map(|i| batch.argv(input, i)));
-        for (i, prepared) in prepared.into_iter().enumerate() {
+        let from = self.at;
+        let prepared = runner.prepare(session.db, (from..batch.len()).map(|i| batch.argv(input, i)));
+        for (i, prepared) in (from..).zip(prepared) {
+            self.at = i;
             let argv = batch.argv(input, i);
             if batch.is_inline(i) {
                 return Err(Broken::Protocol(
@@ -196,13 +227,19 @@ impl Applier {
             }
             let errors = out.errors();
             // A blocking command or a takeover has no meaning here: its effect, if any, comes as requests of its own.
-            if let Next::Close = runner.run_from_master(session, prepared, argv, &wire, out) {
-                return Err(Broken::Stale);
+            match runner.run_from_master(session, prepared, argv, &wire, out) {
+                Next::Close => return Err(Broken::Stale),
+                Next::Paused { writes } => {
+                    self.paused = Some(writes);
+                    return Ok(());
+                }
+                Next::More | Next::Wait(_) | Next::Takeover(_) => {}
             }
             if out.errors() != errors {
                 complain(&self.engine, argv, out.last_error().unwrap_or_default());
             }
         }
+        self.at = batch.len();
         Ok(())
     }
 }

@@ -173,6 +173,9 @@ fn begin(call: &mut Call<'_>, asked: Option<(Vec<u8>, ReplOffset)>) -> Result<Fl
             start_over(&engine, &repl, replica, &feed, call.now_ms);
         }
         repl.add_feed(feed.clone());
+        // It may fall behind from here on.
+        engine.state.log_watched_at.store(0, Relaxed);
+        repl.count_good_replicas(&engine);
     }
     fullsync::look(&engine, &repl, call.now_ms);
     Ok(Flow::Takeover(Box::new(move |socket: Box<dyn Socket>, session, received| {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -64,11 +65,11 @@ impl Fanout {
         self.state.lock().lanes.push(lane);
     }
 
-    /// Gives a piece to everybody, as soon as all have room. False if nobody is left.
-    pub fn put(&self, piece: &Bytes) -> bool {
+    /// Gives a piece to everybody, as soon as all have room. False if nobody is left, or it is `over` for us.
+    pub fn put(&self, piece: &Bytes, over: &AtomicBool) -> bool {
         let mut state = self.state.lock();
         loop {
-            if state.lanes.iter().all(|lane| lane.gone) {
+            if state.lanes.iter().all(|lane| lane.gone) || over.load(Relaxed) {
                 return false;
             }
             if state.lanes.iter().all(|lane| lane.gone || lane.bytes < QUEUE_BYTES) {
@@ -87,13 +88,14 @@ impl Fanout {
         true
     }
 
-    /// There are no more pieces. Returns when everybody has taken all, or is gone.
-    pub fn end(&self, ok: bool) {
+    /// There are no more pieces. Returns when everybody has taken all, or is gone, or it is `over` for us.
+    pub fn end(&self, ok: bool, over: &AtomicBool) {
         let mut state = self.state.lock();
         state.ended = true;
         state.broken = !ok;
         state.lanes.iter().for_each(|lane| lane.waker.wake());
-        while !state.broken && !state.lanes.iter().all(|lane| lane.gone || lane.queue.is_empty()) {
+        while !state.broken && !over.load(Relaxed) && !state.lanes.iter().all(|lane| lane.gone || lane.queue.is_empty())
+        {
             self.moved.wait_for(&mut state, LOOK_AGAIN);
         }
     }
@@ -163,6 +165,8 @@ mod tests {
 
     use super::*;
 
+    static GOES_ON: AtomicBool = AtomicBool::new(false);
+
     fn next(fanout: &Fanout, id: u64) -> Poll<Next> {
         fanout.poll_next(id, &Context::from_waker(Waker::noop()))
     }
@@ -173,8 +177,8 @@ mod tests {
         fanout.join(1, Arc::default());
         fanout.join(2, Arc::default());
         let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
-        assert!(fanout.put(&a));
-        assert!(fanout.put(&b));
+        assert!(fanout.put(&a, &GOES_ON));
+        assert!(fanout.put(&b, &GOES_ON));
         assert_eq!(next(&fanout, 1), Poll::Ready(Next::Piece(a.clone())));
         fanout.taken(1);
         assert_eq!(next(&fanout, 1), Poll::Ready(Next::Piece(b)));
@@ -188,14 +192,25 @@ mod tests {
         let fanout = Fanout::default();
         fanout.join(1, Arc::default());
         fanout.join(2, Arc::default());
-        assert!(fanout.put(&Bytes::from_static(b"a")));
+        assert!(fanout.put(&Bytes::from_static(b"a"), &GOES_ON));
         assert!(fanout.stalled_since_ms(2).is_some());
         fanout.taken(1);
         fanout.leave(2);
-        fanout.end(true);
+        fanout.end(true, &GOES_ON);
         assert_eq!(next(&fanout, 1), Poll::Ready(Next::End));
         fanout.leave(1);
-        assert!(!fanout.put(&Bytes::from_static(b"b")), "nobody is left");
+        assert!(!fanout.put(&Bytes::from_static(b"b"), &GOES_ON), "nobody is left");
+    }
+
+    #[test]
+    fn the_servers_end_is_not_held_up_by_a_full_lane() {
+        let fanout = Fanout::default();
+        fanout.join(1, Arc::default());
+        let big = Bytes::from(vec![0; QUEUE_BYTES]);
+        assert!(fanout.put(&big, &GOES_ON));
+        let over = AtomicBool::new(true);
+        assert!(!fanout.put(&big, &over));
+        fanout.end(true, &over);
     }
 
     #[test]
@@ -203,10 +218,10 @@ mod tests {
         let fanout = Arc::new(Fanout::default());
         fanout.join(1, Arc::default());
         let big = Bytes::from(vec![0; QUEUE_BYTES]);
-        assert!(fanout.put(&big));
+        assert!(fanout.put(&big, &GOES_ON));
         let walker = std::thread::spawn({
             let (fanout, big) = (fanout.clone(), big.clone());
-            move || fanout.put(&big)
+            move || fanout.put(&big, &GOES_ON)
         });
         fanout.taken(1);
         assert!(walker.join().unwrap());

@@ -60,8 +60,6 @@ pub struct FeedHandle {
     waker: Arc<AtomicWaker>,
     /// Offset of the next byte to send; -1 while there is no cursor.
     next_offset: AtomicI64,
-    /// Since when the soft output limit is exceeded; 0 while it is not.
-    soft_limit_since_ms: AtomicI64,
     /// The snapshot it takes part in.
     lanes: Mutex<Option<Arc<Fanout>>>,
 }
@@ -73,7 +71,6 @@ impl FeedHandle {
             orders: Mutex::default(),
             waker: Arc::default(),
             next_offset: AtomicI64::new(-1),
-            soft_limit_since_ms: AtomicI64::new(0),
             lanes: Mutex::default(),
         })
     }
@@ -101,24 +98,31 @@ impl FeedHandle {
         let next = self.next_offset.load(Relaxed);
         let behind = if next < 0 { 0 } else { (engine.log.end_offset() + 1 - next).max(0) as u64 };
         self.client.out_bytes.store(behind as usize, Relaxed);
-        let settings = engine.settings();
+        let settings = engine.config.now();
         let class = &settings.client_output_buffer_limit.replica;
-        // Less than the backlog would cut off replicas that could just resync from it (as stock).
-        let floor = engine.log.backlog_limit_bytes() as u64;
-        let over = |limit: u64| limit != 0 && behind >= limit.max(floor);
-        if !over(class.soft_bytes) {
-            self.soft_limit_since_ms.store(0, Relaxed);
-            return over(class.hard_bytes);
-        }
-        let since = match self.soft_limit_since_ms.load(Relaxed) {
-            0 => {
-                self.soft_limit_since_ms.store(now_ms, Relaxed);
-                now_ms
-            }
-            since => since,
-        };
-        over(class.hard_bytes) || now_ms - since > class.soft_seconds as i64 * 1000
+        self.client.soft_limit.is_exceeded(class, floor_bytes(engine), behind, now_ms)
     }
+
+    /// The log's end at which it will be worth looking again, if the replica takes nothing until then.
+    pub fn look_again_at(&self, engine: &Engine) -> ReplOffset {
+        let next = self.next_offset.load(Relaxed);
+        if next < 0 || self.client.is_killed() {
+            return ReplOffset::MAX;
+        }
+        let settings = engine.config.now();
+        let class = &settings.client_output_buffer_limit.replica;
+        // Once the soft limit's time runs, the cron watches it.
+        let soft = if self.client.soft_limit.is_running() { 0 } else { class.soft_bytes };
+        let floor = floor_bytes(engine);
+        let limit =
+            [class.hard_bytes, soft].into_iter().filter(|limit| *limit != 0).map(|limit| limit.max(floor)).min();
+        limit.map_or(ReplOffset::MAX, |limit| (next - 1).saturating_add_unsigned(limit))
+    }
+}
+
+/// Less than the backlog would cut off replicas that could just resync from it (as stock).
+fn floor_bytes(engine: &Engine) -> u64 {
+    engine.log.backlog_limit_bytes() as u64
 }
 
 /// What is being sent behind `out`.
@@ -244,6 +248,7 @@ impl Feed {
         self.repl.replicas().remove(id, clock::now_ms(), &mut notes);
         notes.into_iter().for_each(log);
         self.repl.acks.notify_waiters();
+        self.repl.count_good_replicas(&self.engine);
         self.cursor = None;
         self.session.close(&self.engine);
         let _ = self.socket.shutdown().await;
@@ -403,6 +408,7 @@ impl Feed {
         let mut notes = Vec::new();
         let goes_on = self.repl.replicas().bulk_sent(self.id(), clock::now_ms(), &mut notes);
         notes.into_iter().for_each(log);
+        self.repl.count_good_replicas(&self.engine);
         if !goes_on {
             return Err(End::Finished);
         }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 
@@ -19,6 +20,7 @@ use super::state::{Repl, log};
 use super::upkeep::master_config;
 use crate::base::{clock, rand};
 use crate::exec::Engine;
+use crate::persist::temp::TempFile;
 use crate::persist::walk::{Cut, walk};
 
 /// Begins a snapshot if one is due. Often: whenever a replica asked, a snapshot ended, time passed.
@@ -61,6 +63,8 @@ fn cut(engine: &Engine, repl: &Repl, start: &Start, fanout: Option<&Arc<Fanout>>
         engine.log.forget_selected_db();
         0
     };
+    // Whoever is fed from here on may fall behind.
+    engine.state.log_watched_at.store(0, Relaxed);
     let mut replicas = repl.replicas();
     replicas.started(start, offset);
     for replica in replicas.iter().filter(|r| start.ids.contains(&r.id)) {
@@ -91,17 +95,18 @@ fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
     head.extend_from_slice(b"\r\n");
     let mut head = Some(Bytes::from(head));
     let left = || io::Error::other("nobody is left");
+    let over = &engine.state.shutting_down;
     let put = |piece: Bytes| {
         if let Some(head) = head.take()
-            && !fanout.put(&head)
+            && !fanout.put(&head, over)
         {
             return Err(left());
         }
-        if fanout.put(&piece) { Ok(()) } else { Err(left()) }
+        if fanout.put(&piece, over) { Ok(()) } else { Err(left()) }
     };
     let result = walk(engine, !start.filter.without_data, || Some(cut(engine, repl, start, Some(&fanout))), put);
-    let ok = result.is_ok() && fanout.put(&Bytes::copy_from_slice(&mark));
-    fanout.end(ok);
+    let ok = result.is_ok() && fanout.put(&Bytes::copy_from_slice(&mark), over);
+    fanout.end(ok, over);
     if ok {
         let up = fanout.taking_part();
         log(Note::notice(format!("Diskless rdb transfer, done reading from pipe, {up} replicas still up.")));
@@ -114,15 +119,16 @@ fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
 
 fn to_disk(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
     let dir = PathBuf::from(&engine.settings().dir);
-    let path = dir.join(format!("temp-sync-{}-{}.rdb", std::process::id(), rand::below(u64::MAX)));
-    let result = write_file(engine, repl, start, &path);
+    let name = format!("temp-sync-{}-{}.rdb", std::process::id(), rand::below(u64::MAX));
+    // Whoever is still being sent it when it goes holds it open.
+    let temp = TempFile::new(dir.join(name));
+    let path = temp.path();
+    let result = write_file(engine, repl, start, path);
     match &result {
         Ok(bytes) => log(Note::notice(format!("Background saving terminated with success: {bytes} bytes"))),
         Err(e) => log(Note::warning(format!("Background saving error: {e}"))),
     }
-    done(engine, repl, Target::Disk, result.is_ok().then_some(path.as_path()));
-    // Whoever is still being sent it holds it open.
-    let _ = std::fs::remove_file(&path);
+    done(engine, repl, Target::Disk, result.is_ok().then_some(path));
 }
 
 fn write_file(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start, path: &Path) -> io::Result<u64> {
@@ -170,6 +176,7 @@ fn done(engine: &Arc<Engine>, repl: &Arc<Repl>, target: Target, made: Option<&Pa
         }
     }
     notes.into_iter().for_each(log);
+    repl.count_good_replicas(engine);
     for client in disconnect.into_iter().filter_map(|id| engine.clients.get(id)) {
         client.kill();
     }

@@ -8,8 +8,10 @@
 //! | `disabled` | a file | when the file is whole, on disk and was read without a fault |
 //! | `on-empty-db`, nothing held | memory | there is none |
 //! | `swapdb` | a second keyspace | in the instant the second takes its place |
+//! | `flush-before-load` | memory | before the first byte is loaded |
 //!
-//! So a transfer that breaks, a full disk or a damaged payload leaves the node with what it had.
+//! So a transfer that breaks, a full disk or a damaged payload leaves the node with what it had, unless that was to make
+//! room first.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -33,6 +35,7 @@ use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::{Data, Keyspace, Unit};
 use crate::persist::load;
+use crate::persist::temp::TempFile;
 
 /// What the queue may hold: reads of some 64 KiB.
 const QUEUE: usize = 16;
@@ -230,19 +233,19 @@ impl Job {
     fn by_disk(&mut self) -> Result<(), Failure> {
         let settings = self.engine().settings();
         let dir = PathBuf::from(&settings.dir);
-        let temp = TempFile(dir.join(format!("temp-{}.{}.rdb", clock::now_ms() / 1000, std::process::id())));
-        self.write_file(&temp.0)?;
+        let temp = TempFile::new(dir.join(format!("temp-{}.{}.rdb", clock::now_ms() / 1000, std::process::id())));
+        self.write_file(temp.path())?;
         // From here on it may take time, and the master must hear from us.
         self.tell(Event::LoadStarted)?;
         if !is_empty(self.engine()) {
             // A load that fails half way would leave us with nothing: so the file is read once for nothing.
-            verify(&temp.0).map_err(|e| {
+            verify(temp.path()).map_err(|e| {
                 log::warning!("The data set received from the master is damaged: {e}. The old one is kept.");
                 load_failed("disk")
             })?;
         }
         let kept = dir.join(&settings.dbfilename);
-        fs::rename(&temp.0, &kept).map_err(|e| {
+        fs::rename(temp.path(), &kept).map_err(|e| {
             Failure::Fault(format!(
                 "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {}",
                 settings.dbfilename,
@@ -424,14 +427,4 @@ fn given_up() -> Failure {
 
 fn load_failed(medium: &str) -> Failure {
     Failure::Fault(format!("Failed trying to load the MASTER synchronization DB from {medium}, check server logs."))
-}
-
-/// Gone when dropped, unless it was renamed.
-struct TempFile(PathBuf);
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        // After the rename there is nothing under this name.
-        let _ = fs::remove_file(&self.0);
-    }
 }

@@ -73,6 +73,8 @@ pub struct Repl {
     feeds: Mutex<HashMap<u64, Arc<FeedHandle>>>,
     /// The snapshot for replicas that is being made.
     running: Mutex<Running>,
+    /// Since when, unix s.
+    running_since_s: AtomicI64,
     /// When the next once-a-second look is due, unix ms.
     pub(super) next_look_ms: AtomicI64,
     pub link: LinkStatus,
@@ -88,6 +90,7 @@ impl Default for Repl {
             failover: Mutex::default(),
             feeds: Mutex::default(),
             running: Mutex::new(Running::Nothing),
+            running_since_s: AtomicI64::new(0),
             next_look_ms: AtomicI64::new(0),
             link: LinkStatus::default(),
             acks: Notify::new(),
@@ -123,6 +126,13 @@ impl Repl {
         self.link.master()
     }
 
+    /// Counts the replicas that `min-replicas-to-write` asks for. To be called when one comes or goes, when what is asked
+    /// changes, and each second.
+    pub fn count_good_replicas(&self, engine: &Engine) {
+        let good = self.replicas.lock().good(clock::now_ms(), engine.config.now().min_replicas_max_lag);
+        engine.state.good_replicas.store(good as u32, Relaxed);
+    }
+
     pub fn replicas(&self) -> MutexGuard<'_, Replicas> {
         self.replicas.lock()
     }
@@ -151,7 +161,16 @@ impl Repl {
         *self.running.lock()
     }
 
+    /// Seconds the snapshot for replicas has taken, -1 if there is none.
+    pub fn snapshot_took_s(&self) -> i64 {
+        match self.running() {
+            Running::Snapshot(_) => clock::now_ms() / 1000 - self.running_since_s.load(Relaxed),
+            Running::Nothing | Running::Other => -1,
+        }
+    }
+
     pub(super) fn set_running(&self, running: Running) {
+        self.running_since_s.store(clock::now_ms() / 1000, Relaxed);
         *self.running.lock() = running;
     }
 

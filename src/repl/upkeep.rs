@@ -7,10 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::fullsync;
 use super::handover;
+use super::id::ReplOffset;
 use super::master::{Chore, MasterConfig, Phase};
 use super::state::{Repl, log};
-use crate::exec::Engine;
+use crate::base::clock;
 use crate::exec::client::ClientHandle;
+use crate::exec::{Engine, output_limit};
 use crate::resp::encode_command;
 
 pub fn master_config(engine: &Engine) -> MasterConfig {
@@ -43,7 +45,7 @@ pub fn cron(engine: &Arc<Engine>, now_ms: i64) {
     let repl = Repl::of(engine);
     // Whoever appended off the workers may have told nobody.
     engine.log.notify_readers();
-    enforce_output_limits(engine, &repl, now_ms);
+    enforce_output_limits(engine);
     fullsync::look(engine, &repl, now_ms);
     handover::look(engine, &repl, now_ms);
     if now_ms < repl.next_look_ms.load(Relaxed) {
@@ -53,22 +55,22 @@ pub fn cron(engine: &Arc<Engine>, now_ms: i64) {
     look_after_replicas(engine, &repl, now_ms);
 }
 
-fn enforce_output_limits(engine: &Engine, repl: &Repl, now_ms: i64) {
+/// Ends replicas that are too far behind, and says at which end of the log to look again. Called when the log has grown to
+/// that, and by the cron.
+pub fn enforce_output_limits(engine: &Engine) {
+    let (repl, now_ms) = (Repl::of(engine), clock::now_ms());
+    let mut look_at = ReplOffset::MAX;
     for feed in repl.feeds() {
-        if feed.client.is_killed() || !feed.is_over_limit(engine, now_ms) {
-            continue;
+        if !feed.client.is_killed() && feed.is_over_limit(engine, now_ms) {
+            output_limit::note(engine, &feed.client);
+            feed.client.kill();
         }
-        engine.stats.counters.output_limit_disconnections.fetch_add(1, Relaxed);
-        tracing::warn!(
-            "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-            crate::exec::describe::line(engine, &feed.client)
-        );
-        feed.client.kill();
+        look_at = look_at.min(feed.look_again_at(engine));
     }
+    engine.state.log_watched_at.store(look_at, Relaxed);
 }
 
 fn look_after_replicas(engine: &Arc<Engine>, repl: &Repl, now_ms: i64) {
-    let settings = engine.settings();
     let is_master = !engine.state.is_replica();
     let chores = {
         let mut replicas = repl.replicas();
@@ -82,11 +84,9 @@ fn look_after_replicas(engine: &Arc<Engine>, repl: &Repl, now_ms: i64) {
         let paused = repl.failover().is_active();
         let has_backlog = engine.log.backlog().is_some();
         let cfg = master_config(engine);
-        let chores = replicas.tick(now_ms, is_master, paused, has_backlog, repl.running(), &cfg);
-        let good = replicas.good(now_ms, settings.min_replicas_max_lag);
-        engine.state.good_replicas.store(good as u32, Relaxed);
-        chores
+        replicas.tick(now_ms, is_master, paused, has_backlog, repl.running(), &cfg)
     };
+    repl.count_good_replicas(engine);
     let client = |id| -> Option<Arc<ClientHandle>> { engine.clients.get(id) };
     for chore in chores {
         match chore {

@@ -21,10 +21,10 @@ use crate::base::log::Syslog;
 use crate::base::{clock, log, version};
 use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
-use crate::exec::engine::Engine;
+use crate::exec::engine::{Engine, Hooks};
 use crate::exec::evict;
 use crate::persist::Saver;
-use crate::repl::{Follower, Repl, fullsync};
+use crate::repl::{Follower, Repl, fullsync, upkeep};
 use crate::spec::{RenameError, Table};
 
 /// Runs the server with the arguments behind the program's name, until it ends.
@@ -163,6 +163,10 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     let saver = Arc::new(Saver::new(Box::new(fullsync::cut_here)));
     let parts: [Part; 5] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver];
     engine.extend(parts);
+    engine.set_hooks(Hooks {
+        log_grew: upkeep::enforce_output_limits,
+        flushed_all: |engine| engine.part::<Saver>().flushed(engine),
+    });
     super::config_cmd::register_hooks(&engine);
     limits::register_hooks(&engine);
     listen::register_hooks(&engine, &listeners);

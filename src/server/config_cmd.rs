@@ -10,6 +10,7 @@ use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::exec::client::{ClientHandle, flag};
 use crate::exec::engine::Engine;
 use crate::exec::help::help;
+use crate::repl::Repl;
 use crate::spec::prelude::*;
 
 pub const CONFIG: Row = Row {
@@ -144,6 +145,8 @@ pub fn register_hooks(engine: &Arc<Engine>) {
     config.on_change(&["requirepass"], with(|e, s| e.acl.set_requirepass(s.requirepass.as_bytes())));
     config.on_change(&["repl-backlog-size"], with(|e, s| e.log.set_backlog_limit_bytes(s.repl_backlog_size as usize)));
     config.on_change(&["latency-tracking"], with(|e, s| e.stats.track_latency.store(s.latency_tracking, Relaxed)));
+    config
+        .on_change(&["min-replicas-to-write", "min-replicas-max-lag"], with(|e, _| Repl::of(e).count_good_replicas(e)));
     config.on_change(&["loglevel"], |_, new| {
         log::set_level(super::boot::log_level(new));
         Ok(())

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -18,6 +19,7 @@ use crate::exec::call::{Completion, Ending, Socket, Takeover, Wait};
 use crate::exec::client::{End, flag};
 use crate::exec::engine::Engine;
 use crate::exec::gate::WorkerId;
+use crate::exec::output_limit;
 use crate::exec::session::Session;
 use crate::resp::{Batch, Input, Limits, Reply};
 
@@ -79,8 +81,8 @@ impl Blocked {
 /// Unread input of a blocked client is kept, but not without end.
 const BLOCKED_INPUT_MAX: usize = 1 << 20;
 
-/// How many milliseconds a request may be held up for a snapshot.
-const GIVE_WAY_TIMES: usize = 5;
+/// How long a request may be held up for a snapshot.
+const GIVE_WAY: Duration = Duration::from_millis(5);
 
 pub struct Conn<S> {
     engine: Arc<Engine>,
@@ -93,7 +95,6 @@ pub struct Conn<S> {
     at: usize,
     out: Reply,
     closing: bool,
-    soft_limit_since_ms: Option<i64>,
 }
 
 impl<S: Socket + 'static> Conn<S> {
@@ -115,7 +116,6 @@ impl<S: Socket + 'static> Conn<S> {
             at: 0,
             out: Reply::new(2),
             closing: false,
-            soft_limit_since_ms: None,
         }
     }
 
@@ -369,49 +369,21 @@ impl<S: Socket + 'static> Conn<S> {
         handle.reply_capacity_bytes.store(self.out.memory_bytes(), Relaxed);
         handle.reply_peak_bytes.fetch_max(size, Relaxed);
         // Less than that is sent before anybody could have seen it waiting.
-        if size < 16 << 10 {
-            self.soft_limit_since_ms = None;
+        if size < 16 << 10 && !handle.soft_limit.is_running() {
             return false;
         }
         handle.out_bytes.store(size, Relaxed);
-        let settings = self.engine.settings();
-        let class = if self.session.is_subscribed() {
-            &settings.client_output_buffer_limit.pubsub
-        } else {
-            &settings.client_output_buffer_limit.normal
-        };
-        let over_hard = class.hard_bytes != 0 && size as u64 >= class.hard_bytes;
-        let over_soft = class.soft_bytes != 0 && size as u64 >= class.soft_bytes;
-        let now = clock::now_ms();
-        let soft_for_ms = match (over_soft, self.soft_limit_since_ms) {
-            (false, _) => {
-                self.soft_limit_since_ms = None;
-                -1
-            }
-            (true, None) => {
-                self.soft_limit_since_ms = Some(now);
-                0
-            }
-            (true, Some(since)) => now - since,
-        };
-        if over_hard || soft_for_ms > class.soft_seconds as i64 * 1000 {
-            self.engine.stats.counters.output_limit_disconnections.fetch_add(1, Relaxed);
-            tracing::error!(
-                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                crate::exec::describe::line(&self.engine, &self.session.handle)
-            );
-            return true;
-        }
-        false
+        output_limit::ends(&self.engine, handle, clock::now_ms())
     }
 }
 
 /// While a snapshot's sink cannot follow the writers, everybody waits a moment, holding nothing.
 async fn give_way(engine: Arc<Engine>) {
-    for _ in 0..GIVE_WAY_TIMES {
-        if !engine.state.snapshot_behind.load(Relaxed) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    let mut caught_up = pin!(engine.state.snapshot_caught_up.notified());
+    // Registered before looking, so that no news in between is missed.
+    caught_up.as_mut().enable();
+    if engine.state.snapshot_behind.load(Relaxed) {
+        // A sink may stand still for good: nobody waits longer than this for it.
+        let _ = tokio::time::timeout(GIVE_WAY, caught_up).await;
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::exec::client::flag;
 use crate::exec::engine::Engine;
-use crate::exec::expire_cycle;
+use crate::exec::{expire_cycle, output_limit};
 use crate::persist::Saver;
 
 /// Starts the cron thread; it ends when the process does.
@@ -37,6 +37,7 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
                 engine.evictor.wake();
             }
             drop_idle_clients(&engine, settings.timeout);
+            output_limit::enforce(&engine, clock::now_ms());
             crate::repl::upkeep::cron(&engine, clock::now_ms());
             engine.part::<Saver>().cron(&engine, clock::now_ms());
         }

@@ -252,9 +252,16 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
     }
     let engine = call.engine;
     step_aside(|| {
+        let saver = engine.part::<Saver>();
+        // From the cut until the loaded data is in place nothing may be written, for it would be lost. Who comes meanwhile
+        // is told so.
+        let turn = engine.snapshot_turn.lock();
+        let gates = engine.gates.take_all();
         if save {
-            engine.part::<Saver>().save(engine).map_err(|_| Error::text("ERR"))?;
+            saver.save_alone(engine, &turn, &gates).map_err(|_| Error::text("ERR"))?;
         }
+        drop(turn);
+        let _loading = Loading::begin(engine);
         let failed = |e: &dyn std::fmt::Display| {
             log::warning!("DEBUG RELOAD failed: {e}");
             Error::text("ERR Error trying to load the RDB dump, check server logs.")
@@ -265,8 +272,7 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         let progress = |bytes| load::note_progress(engine, bytes);
         let (file, limits) = (std::io::BufReader::new(file), engine.settings().limits());
         let loaded = load::load_with(&second, file, expired, limits, progress).map_err(|e| failed(&e))?;
-        engine.part::<Saver>().note_loaded(&loaded);
-        let gates = engine.gates.take_all();
+        saver.note_loaded(&loaded);
         if flush {
             let garbage = engine.ks.replace(second, crate::base::clock::now_ms());
             block::serve_all(engine, &gates);
@@ -282,6 +288,23 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
     log::notice!("DB reloaded by DEBUG RELOAD");
     call.out.ok();
     Ok(())
+}
+
+/// While it lives the server is loading.
+struct Loading<'e>(&'e Engine);
+
+impl<'e> Loading<'e> {
+    fn begin(engine: &'e Engine) -> Self {
+        engine.state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
+        engine.state.loading.store(true, Relaxed);
+        Self(engine)
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.state.loading.store(false, Relaxed);
+    }
 }
 
 /// Copies what `from` holds into the engine's keyspace, whose gates the caller holds. An error names a key of both.

@@ -21,7 +21,7 @@ use crate::base::{Error, clock};
 use crate::config::ShutdownOn;
 use crate::exec::call::{Call, Completion, Flow, SessionCommand, Wait};
 use crate::exec::engine::Engine;
-use crate::persist::Saver;
+use crate::persist::{Saver, temp};
 use crate::repl::{Repl, upkeep};
 use crate::spec::prelude::*;
 
@@ -65,8 +65,9 @@ impl Shutdown {
         *self.stage.lock() != Stage::Idle
     }
 
-    /// Begins to end the server, on a thread of its own, unless that has begun already.
-    pub fn begin(self: &Arc<Self>, engine: &Arc<Engine>, how: ShutdownOn) {
+    /// Begins to end the server, on a thread of its own, unless that has begun already. `by_signal`: the cron carries out
+    /// what a signal asks for, so not while it rests.
+    pub fn begin(self: &Arc<Self>, engine: &Arc<Engine>, how: ShutdownOn, by_signal: bool) {
         let mut stage = self.stage.lock();
         if *stage != Stage::Idle {
             return;
@@ -75,7 +76,7 @@ impl Shutdown {
         *stage = Stage::Waiting(attempt);
         let (me, engine_) = (self.clone(), engine.clone());
         let thread = std::thread::Builder::new().name("shutdown".into());
-        if let Err(e) = thread.spawn(move || me.carry_out(&engine_, how, attempt)) {
+        if let Err(e) = thread.spawn(move || me.carry_out(&engine_, how, by_signal, attempt)) {
             error!("Can't start the shutdown thread: {e}");
             self.cancel(engine, &mut stage);
         }
@@ -101,7 +102,10 @@ impl Shutdown {
         self.failures.send_modify(|n| *n += 1);
     }
 
-    fn carry_out(&self, engine: &Arc<Engine>, mut how: ShutdownOn, attempt: u64) {
+    fn carry_out(&self, engine: &Arc<Engine>, mut how: ShutdownOn, by_signal: bool, attempt: u64) {
+        if by_signal && !self.wait_for_cron(engine, attempt) {
+            return;
+        }
         let settings = engine.settings();
         if engine.state.is_loading() {
             // Half a data set must not replace the whole one on disk.
@@ -137,6 +141,15 @@ impl Shutdown {
         self.cancel(engine, &mut self.stage.lock());
     }
 
+    /// False if the attempt was aborted while the cron rested.
+    fn wait_for_cron(&self, engine: &Engine, attempt: u64) -> bool {
+        let mut stage = self.stage.lock();
+        while *stage == Stage::Waiting(attempt) && engine.state.cron_paused.load(Relaxed) {
+            self.aborted.wait_for(&mut stage, Duration::from_millis(10));
+        }
+        *stage == Stage::Waiting(attempt)
+    }
+
     /// Until the replicas are in sync, the time is up, or the attempt was aborted.
     fn wait_for_replicas(&self, engine: &Engine, timeout_s: i64, attempt: u64) {
         let timeout_ms = timeout_s.saturating_mul(1000);
@@ -162,6 +175,8 @@ impl Shutdown {
             }
             warn!("Error trying to save the DB. Exit anyway.");
         }
+        // Whatever is being saved or received ends with the process.
+        temp::remove_all();
         if let Some(file) = &self.pid_file {
             file.remove();
         }
@@ -231,7 +246,7 @@ fn shutdown(call: &mut Call<'_>) -> Result<Flow, Error> {
     }
     // Subscribed before it begins, so that no failure is missed.
     let mut failures = shutdown.failures.subscribe();
-    shutdown.begin(call.engine, how);
+    shutdown.begin(call.engine, how, false);
     let failed = async move {
         let _ = failures.changed().await;
         let failed: Completion = Box::new(|_, out| out.error_line("ERR Errors trying to SHUTDOWN. Check logs."));

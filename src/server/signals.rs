@@ -34,7 +34,7 @@ pub fn watch(runtime: &tokio::runtime::Handle, engine: Arc<Engine>, shutdown: Ar
                 warn!("Received {} scheduling shutdown...", if sigint { "SIGINT" } else { "SIGTERM" });
             }
             let how = if sigint { settings.shutdown_on_sigint } else { settings.shutdown_on_sigterm };
-            shutdown.begin(&engine, how);
+            shutdown.begin(&engine, how, true);
         }
     });
     Ok(())

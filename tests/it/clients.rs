@@ -17,7 +17,8 @@ fn told(kind: Kind) -> Vec<String> {
         looks.send_raw(asked);
         for line in looks.read().text().lines() {
             let who = if line.contains("name=other") { "other" } else { "self" };
-            let fields = ["flags", "db", "sub", "multi", "qbuf", "argv-mem", "multi-mem", "obl", "oll", "omem", "events"];
+            let fields =
+                ["flags", "db", "sub", "multi", "qbuf", "argv-mem", "multi-mem", "obl", "oll", "omem", "events"];
             let fields = fields.map(|name| format!("{name}={}", field(line, name)));
             seen.push(format!("{what}: {who}: {}", fields.join(" ")));
         }

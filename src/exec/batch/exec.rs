@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Runner, Source};
+use super::{Next, Runner, Source};
 use crate::base::{Error, clock};
 use crate::cmd::Effect;
 use crate::exec::block::Service;
@@ -17,17 +17,17 @@ use crate::resp::Reply;
 use crate::spec::Row;
 
 impl Runner<'_> {
-    /// EXEC: the queue as one unit. False if it was refused.
-    pub(super) fn exec(&mut self, session: &mut Session, row: &Row, out: &mut Reply) -> bool {
+    /// EXEC: the queue as one unit. False if it was refused; an error if it has to wait for a pause to end.
+    pub(super) fn exec(&mut self, session: &mut Session, row: &Row, out: &mut Reply) -> Result<bool, Next> {
         let engine = self.engine;
         let Some(multi) = session.multi.take() else {
             self.fail(&Error::text("ERR EXEC without MULTI"), out);
-            return false;
+            return Ok(false);
         };
         if multi.aborted {
             session.discard(engine);
             self.fail(&Error::ExecAbort, out);
-            return false;
+            return Ok(false);
         }
         self.quiet(session);
         let mut effects = Effects::default();
@@ -38,9 +38,8 @@ impl Runner<'_> {
                     hashes.extend(w.keys.iter().map(|(_, key)| Key::new(key).hash));
                 }
                 let gate = engine.gates.pass(self.worker);
-                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
-                    session.discard(engine);
-                    return false;
+                if let Some(barred) = self.barred(session, row, multi.flags_of_exec(row.flags), out) {
+                    return self.exec_barred(session, multi, barred);
                 }
                 let mut data = Data::lock_many(&engine.ks, hashes.iter().copied(), session.db, &mut self.unit);
                 if data.someone_waits() {
@@ -89,9 +88,8 @@ impl Runner<'_> {
             }
             Footprint::Alone => {
                 let gates = engine.gates.take_all();
-                if !self.still_admitted(session, row, multi.flags_of_exec(row.flags), out) {
-                    session.discard(engine);
-                    return false;
+                if let Some(barred) = self.barred(session, row, multi.flags_of_exec(row.flags), out) {
+                    return self.exec_barred(session, multi, barred);
                 }
                 let is_broken = {
                     let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
@@ -117,7 +115,16 @@ impl Runner<'_> {
         }
         session.discard(engine);
         self.settle();
-        true
+        Ok(true)
+    }
+
+    fn exec_barred(&self, session: &mut Session, multi: Box<Multi>, barred: Next) -> Result<bool, Next> {
+        if let Next::Paused { .. } = barred {
+            session.multi = Some(multi);
+            return Err(barred);
+        }
+        session.discard(self.engine);
+        Ok(false)
     }
 
     fn exec_alone<'m>(

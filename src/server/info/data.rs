@@ -7,26 +7,33 @@ use super::Page;
 use crate::base::clock;
 use crate::exec::engine::Engine;
 use crate::persist::Saver;
+use crate::repl::Repl;
 
-/// A snapshot needs no child, so nothing is ever copied on write: those fields are zero.
+/// A snapshot needs no child. What stock servers tell of one is told of the thread that takes its place, and instead of the
+/// pages that were copied on write, what writes made the snapshot keep.
 pub fn persistence(engine: &Arc<Engine>, page: &mut Page) {
     let (state, saver) = (&engine.state, engine.part::<Saver>());
     page.put("loading", u8::from(state.is_loading()));
     page.put("async_loading", u8::from(state.async_loading.load(Relaxed)));
-    for field in ["current_cow_peak", "current_cow_size", "current_cow_size_age"] {
-        page.put(field, 0);
-    }
-    page.put_ratio("current_fork_perc", 0.0);
-    page.put("current_save_keys_processed", 0);
-    page.put("current_save_keys_total", 0);
+    let syncing_s = Repl::of(engine).snapshot_took_s();
+    let in_progress = saver.in_progress() || syncing_s >= 0;
+    let now = |value: u64| if in_progress { value } else { 0 };
+    let kept = now(state.snapshot_kept_bytes.load(Relaxed));
+    let (saved, total) = (now(state.snapshot_keys_saved.load(Relaxed)), now(state.snapshot_keys_total.load(Relaxed)));
+    page.put("current_cow_peak", kept);
+    page.put("current_cow_size", kept);
+    page.put("current_cow_size_age", 0);
+    page.put_ratio("current_fork_perc", 100.0 * saved as f64 / total.max(1) as f64);
+    page.put("current_save_keys_processed", saved);
+    page.put("current_save_keys_total", total);
     page.put("rdb_changes_since_last_save", state.dirty.load(Relaxed));
-    page.put("rdb_bgsave_in_progress", u8::from(saver.in_progress()));
+    page.put("rdb_bgsave_in_progress", u8::from(in_progress));
     page.put("rdb_last_save_time", state.last_save_s.load(Relaxed));
     page.put("rdb_last_bgsave_status", if state.save_failed.load(Relaxed) { "err" } else { "ok" });
     page.put("rdb_last_bgsave_time_sec", saver.last_took_s.load(Relaxed));
-    page.put("rdb_current_bgsave_time_sec", saver.current_took_s());
+    page.put("rdb_current_bgsave_time_sec", saver.current_took_s().max(syncing_s));
     page.put("rdb_saves", saver.saves.load(Relaxed));
-    page.put("rdb_last_cow_size", 0);
+    page.put("rdb_last_cow_size", saver.last_kept_bytes.load(Relaxed));
     page.put("rdb_last_load_keys_expired", saver.last_expired.load(Relaxed));
     page.put("rdb_last_load_keys_loaded", saver.last_loaded.load(Relaxed));
     append_only_file(page);

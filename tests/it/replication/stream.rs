@@ -122,7 +122,8 @@ fn results_that_depend_on_rounding_are_sent_as_values() {
 
 #[test]
 fn a_transaction_names_its_database_within() {
-    let commands = ["select 3", "multi", "set a 1", "select 4", "set b 1", "exec", "select 3", "mset c 1 d 2", "set b 2"];
+    let commands =
+        ["select 3", "multi", "set a 1", "select 4", "set b 1", "exec", "select 3", "mset c 1 d 2", "set b 2"];
     let stream = ["MULTI", "SELECT 3", "SET a 1", "SELECT 4", "SET b 1", "EXEC", "SELECT 3", "MSET c 1 d 2", "SET b 2"];
     if !Kind::stock_stands_in() {
         assert_eq!(stream_of(Kind::Pando, &commands), stream);
