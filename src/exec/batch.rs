@@ -757,10 +757,10 @@ impl<'e> Runner<'e> {
 
     /// After a unit: what it left behind goes where it belongs.
     fn settle(&mut self) {
+        self.engine.settle(self.worker, &mut self.unit);
         if std::mem::take(&mut self.unit.flushed_all) {
             self.engine.flushed_all();
         }
-        self.engine.settle(self.worker, &mut self.unit);
     }
 
     /// Runs `f` behind this worker's gate: what it does is on one side of every cut.

@@ -82,7 +82,7 @@ mod tests {
     fn the_hard_limit_holds_at_once_and_the_soft_one_after_its_time() {
         let class = OutputLimit { hard_bytes: 100, soft_bytes: 50, soft_seconds: 2 };
         let soft = SoftLimit::default();
-        let mut is_over = |bytes, now_ms| soft.is_exceeded(&class, 0, bytes, now_ms);
+        let is_over = |bytes, now_ms| soft.is_exceeded(&class, 0, bytes, now_ms);
         assert!(!is_over(49, 1000));
         assert!(is_over(100, 1000));
         assert!(!is_over(99, 1500));

@@ -242,8 +242,8 @@ fn write_file(
     at_cut: impl FnOnce() -> Option<Cut>,
 ) -> io::Result<()> {
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unique = crate::base::rand::below(u64::from(u32::MAX));
-    let temp = TempFile::new(dir.join(format!("temp-{}-{unique}.rdb", std::process::id())));
+    // There is one snapshot at a time, so that one name does.
+    let temp = TempFile::new(dir.join(format!("temp-{}.rdb", std::process::id())));
     write_temp(engine, turn, gates, temp.path(), at_cut)?;
     fs::rename(temp.path(), path)?;
     File::open(dir)?.sync_all()

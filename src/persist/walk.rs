@@ -116,10 +116,11 @@ pub fn walk_in_turn(
             let sink: Arc<dyn PreImage> = saved.clone();
             engine.ks.begin_snapshot(epoch, &sink);
         }
+        // Before anybody learns that the snapshot has begun.
+        let total = (0..engine.ks.databases()).map(|db| engine.ks.count(db).0 as u64).sum();
+        engine.state.snapshot_keys_total.store(total, Relaxed);
         at_cut()
     };
-    let total = (0..engine.ks.databases()).map(|db| engine.ks.count(db).0 as u64).sum();
-    engine.state.snapshot_keys_total.store(total, Relaxed);
     let result = pour(engine, &saved, cut.as_ref(), settings.rdbchecksum, put);
     if result.is_err() {
         engine.ks.abort_snapshot();

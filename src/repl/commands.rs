@@ -263,7 +263,7 @@ fn wait(call: &mut Call<'_>) -> Result<Flow, Error> {
         ));
     }
     let replicas = parse_i64(call.argv.word(1)).ok_or(Error::NotInteger)?;
-    let timeout_ms = timeout(call.argv.word(2))?;
+    let timeout_ms = timeout(call.argv.word(2), call.now_ms)?;
     let replicas = usize::try_from(replicas).unwrap_or(0);
     Ok(wait_for(call, Need::Applied { replicas }, timeout_ms))
 }
@@ -275,7 +275,7 @@ fn waitaof(call: &mut Call<'_>) -> Result<Flow, Error> {
     }
     let replicas = parse_i64(call.argv.word(2)).ok_or(Error::NotInteger)?;
     let replicas = usize::try_from(replicas).map_err(|_| Error::NotPositive)?;
-    let timeout_ms = timeout(call.argv.word(3))?;
+    let timeout_ms = timeout(call.argv.word(3), call.now_ms)?;
     if call.engine.state.is_replica() {
         return Err(Error::text(
             "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
@@ -288,9 +288,13 @@ fn waitaof(call: &mut Call<'_>) -> Result<Flow, Error> {
     Ok(wait_for(call, Need::OnDisk { local: local == 1, replicas }, timeout_ms))
 }
 
-fn timeout(word: &[u8]) -> Result<i64, Error> {
+fn timeout(word: &[u8], now_ms: i64) -> Result<i64, Error> {
     let ms = parse_i64(word).ok_or(Error::Timeout)?;
-    if ms < 0 { Err(Error::TimeoutNegative) } else { Ok(ms) }
+    if ms < 0 {
+        return Err(Error::TimeoutNegative);
+    }
+    // The moment it ends at must be one that a clock can show.
+    now_ms.checked_add(ms).map(|_| ms).ok_or(Error::text("ERR timeout is out of range"))
 }
 
 fn answer(out: &mut Reply, tally: Tally) {

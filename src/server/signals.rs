@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::shutdown::Shutdown;
 use crate::exec::engine::Engine;
+use crate::persist::temp;
 
 /// Begins to watch, on `runtime`. The signals have no other effect from here on.
 pub fn watch(runtime: &tokio::runtime::Handle, engine: Arc<Engine>, shutdown: Arc<Shutdown>) -> std::io::Result<()> {
@@ -25,6 +26,7 @@ pub fn watch(runtime: &tokio::runtime::Handle, engine: Arc<Engine>, shutdown: Ar
             };
             if sigint && shutdown.is_under_way() {
                 warn!("You insist... exiting now.");
+                temp::remove_all();
                 std::process::exit(1);
             }
             let settings = engine.settings();

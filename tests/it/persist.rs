@@ -291,3 +291,113 @@ fn restore_refuses_what_stock_refuses_in_the_same_words() {
         check(&[b"get", b"n"], "$value");
     }
 }
+
+#[test]
+fn a_reload_loses_no_write_that_was_answered() {
+    let server = Server::start(SERVER, &[]);
+    pipeline(&mut server.client(), &(0..2000).map(|i| command(&["SET", &format!("k:{i}"), "v"])).collect::<Vec<_>>());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let (mut c, mut done) = (server.client(), 0i64);
+            while !stop.load(Relaxed) {
+                let reply = c.run("incr counter");
+                // Whoever comes while the file is read is told so.
+                match reply {
+                    Reply::Int(n) => {
+                        assert_eq!(n, done + 1, "an increment was lost");
+                        done = n;
+                    }
+                    other => assert!(other.to_string().starts_with("-LOADING"), "{other}"),
+                }
+            }
+            done
+        });
+        for _ in 0..20 {
+            server.check("debug reload", "+OK");
+        }
+        stop.store(true, Relaxed);
+        let done = writer.join().expect("the writer");
+        server.check("get counter", &format!("${done}"));
+    });
+}
+
+#[test]
+fn flushall_ends_a_save_of_what_is_gone_and_saves_at_once_where_save_points_are_set() {
+    for kind in [SERVER, Kind::Stock70] {
+        let server = Server::start(kind, &["rdb-key-save-delay 10000000"]);
+        let mut c = server.client();
+        c.script("set a 1 => +OK\n set b 2 => +OK\n config set save \"3600 1\" => +OK");
+        assert!(c.run("bgsave").to_string().starts_with("+Background saving started"));
+        assert_eq!(server.info("persistence", "rdb_bgsave_in_progress"), "1");
+        c.check("flushall", "+OK");
+        wait_until("the save is given up", || server.info("persistence", "rdb_bgsave_in_progress") == "0");
+        assert_eq!(server.info("persistence", "rdb_changes_since_last_save"), "0");
+        assert_eq!(server.info("persistence", "rdb_last_bgsave_status"), "ok");
+        let other = on_the_file_of(&server, kind);
+        other.check("dbsize", ":0");
+        // Without save points the file stays, and no save of former data comes later.
+        c.script("config set save \"\" => +OK\n set a 1 => +OK\n flushall => +OK");
+        assert_eq!(server.info("persistence", "rdb_changes_since_last_save"), "2");
+    }
+}
+
+#[test]
+fn what_writers_make_a_save_keep_is_counted_while_it_runs() {
+    let server = Server::start(SERVER, &["rdb-key-save-delay 100000"]);
+    let mut c = server.client();
+    pipeline(&mut c, &(0..100).map(|i| command(&["SET", &format!("k:{i}"), &"x".repeat(500)])).collect::<Vec<_>>());
+    assert_eq!(server.info("persistence", "current_save_keys_total"), "0");
+    c.check("bgsave", "+Background saving started");
+    assert_eq!(server.info("persistence", "current_save_keys_total"), "100");
+    pipeline(&mut c, &(0..100).map(|i| command(&["APPEND", &format!("k:{i}"), "y"])).collect::<Vec<_>>());
+    let kept: usize = server.info("persistence", "current_cow_size").parse().expect("a number");
+    assert!((500..100 * 600).contains(&kept), "{kept}");
+    c.check("config set rdb-key-save-delay 0", "+OK");
+    wait_saved(&server);
+    wait_until("it is over", || server.info("persistence", "rdb_bgsave_in_progress") == "0");
+    let last: usize = server.info("persistence", "rdb_last_cow_size").parse().expect("a number");
+    assert!(last >= kept, "{last} < {kept}");
+    assert_eq!(server.info("persistence", "current_cow_size"), "0");
+}
+
+/// Names in a server's directory that look like unfinished snapshots.
+fn unfinished(server: &Server) -> Vec<String> {
+    let names = fs::read_dir(server.dir()).expect("a directory").map(|e| e.expect("an entry").file_name());
+    names.map(|n| n.to_string_lossy().into_owned()).filter(|n| n.starts_with("temp-")).collect()
+}
+
+#[test]
+fn a_shutdown_leaves_no_unfinished_file() {
+    for lines in [&["rdb-key-save-delay 10000000"][..], &["rdb-key-save-delay 10000000", "repl-diskless-sync no"]] {
+        let mut server = Server::start(SERVER, lines);
+        server.check("set a 1", "+OK");
+        let asks = lines.len() > 1;
+        let mut c = server.client();
+        if asks {
+            c.send_raw(b"SYNC\r\n");
+        } else {
+            c.check("bgsave", "+Background saving started");
+        }
+        wait_until("a file is begun", || !unfinished(&server).is_empty());
+        server.client().send(&["shutdown", "nosave"]);
+        server.wait_end();
+        assert_eq!(unfinished(&server), [""; 0], "{lines:?}");
+    }
+}
+
+#[test]
+fn a_slow_replica_does_not_hold_the_end_up() {
+    let mut server = Server::start(SERVER, &["repl-diskless-sync yes", "save \"3600 1000\"", "rdbcompression no"]);
+    let mut c = server.client();
+    pipeline(&mut c, &(0..64).map(|i| command(&["SET", &format!("k:{i}"), &"x".repeat(1 << 18)])).collect::<Vec<_>>());
+    let mut replica = server.client();
+    replica.check("replconf capa eof", "+OK");
+    replica.send(&["psync", "?", "-1"]);
+    // It takes nothing, and the walker waits for it with the turn that the last save needs.
+    wait_until("the transfer begins", || server.info("persistence", "rdb_bgsave_in_progress") == "1");
+    c.send(&["shutdown", "now"]);
+    server.wait_end();
+    server.launch();
+    server.check("dbsize", ":64");
+}

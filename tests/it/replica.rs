@@ -61,7 +61,7 @@ fn every_way_of_loading_takes_every_kind_of_transfer() {
             let master = Server::start(kind, &[&format!("repl-diskless-sync {diskless}")]);
             fill(&master, 5000);
             all(&master, "set here 1\nset later 1 ex 1000\nselect 3\nset there 2");
-            for load in ["disabled", "on-empty-db", "swapdb"] {
+            for load in ["disabled", "on-empty-db", "swapdb", "flush-before-load"] {
                 let replica = Server::start(Kind::Pando, &[&format!("repl-diskless-load {load}")]);
                 if load != "on-empty-db" {
                     replica.check("set mine 1", "+OK");
