@@ -323,7 +323,7 @@ const ASSIGNMENTS: &[&[&str]] = &[
     &["maxmemory-policy", "noeviction"],
     &["maxmemory-policy", ""],
     &["appendfsync", "sometimes"],
-    &["repl-diskless-load", "on"],
+    // What is wrong there is answered with one choice more than Redis has: Valkey's flush-before-load.
     &["repl-diskless-load", "swapdb"],
     &["sanitize-dump-payload", "x"],
     &["acl-pubsub-default", "x"],
