@@ -9,6 +9,8 @@ pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod lcs;
+pub mod list;
+pub mod list_move;
 pub mod memory;
 pub mod scan;
 pub mod set;
@@ -21,7 +23,7 @@ pub mod zset_range;
 
 use bytes::Bytes;
 
-use crate::base::Error;
+use crate::base::{Error, number};
 use crate::keyspace::{Data, Type};
 use crate::resp::{OwnedArgv, Reply};
 use crate::spec::{Args, Row};
@@ -102,6 +104,19 @@ fn next_value<'a>(a: &mut Args<'a>) -> Result<(&'a [u8], Option<&'a Bytes>), Err
     Ok((bytes, a.last_own()))
 }
 
+/// Seconds, or parts of them, to wait; in milliseconds. 0: without end.
+fn timeout_ms(db: &Data<'_>, word: &[u8]) -> Result<i64, Error> {
+    let bad = Error::text("ERR timeout is not a float or out of range");
+    let ms = (number::parse_f64(word).ok_or(bad)? * 1000.0).ceil();
+    if ms < 0.0 {
+        return Err(Error::TimeoutNegative);
+    }
+    if ms >= (i64::MAX - db.unit.now_ms) as f64 {
+        return Err(Error::text("ERR timeout is out of range"));
+    }
+    Ok(ms as i64)
+}
+
 const fn command(row: &'static Row, run: DataFn) -> DataCommand {
     DataCommand { row, run }
 }
@@ -118,6 +133,8 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         hash::COMMANDS,
         hyperloglog::COMMANDS,
         lcs::COMMANDS,
+        list::COMMANDS,
+        list_move::COMMANDS,
         memory::COMMANDS,
         set::COMMANDS,
         stream::add::COMMANDS,

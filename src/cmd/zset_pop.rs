@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::zset::{changed, reply_member};
-use super::{Block, DataCommand, Effect, OnTimeout, command};
+use super::{Block, DataCommand, Effect, OnTimeout, command, timeout_ms};
 use crate::base::{Error, number};
 use crate::ds::zset::ZSet;
 use crate::keyspace::{Data, Key, Type};
@@ -284,19 +284,6 @@ fn zmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 }
 
 // ---- waiting ----
-
-/// Seconds, or parts of them, to wait; in milliseconds. 0: without end.
-fn timeout_ms(db: &Data<'_>, word: &[u8]) -> Result<i64, Error> {
-    let bad = Error::text("ERR timeout is not a float or out of range");
-    let ms = (number::parse_f64(word).ok_or(bad)? * 1000.0).ceil();
-    if ms < 0.0 {
-        return Err(Error::TimeoutNegative);
-    }
-    if ms >= (i64::MAX - db.unit.now_ms) as f64 {
-        return Err(Error::text("ERR timeout is out of range"));
-    }
-    Ok(ms as i64)
-}
 
 fn wait(keys: &[Key<'_>], timeout_ms: i64) -> Effect {
     Effect::block(Block {

@@ -60,7 +60,12 @@ impl Digest {
                     hash.iter().for_each(|pair| self.xor(&of_field(pair).0));
                 }
             }
-            Type::List => {}
+            Type::List => {
+                self.mix(&1u32.to_be_bytes());
+                if let ValueRef::List(list) = value {
+                    list.for_each(|item| self.mix(item.bytes(&mut itoa::Buffer::new())));
+                }
+            }
         }
         if entry.expire_ms().is_some() {
             self.xor(b"!!expire!!");

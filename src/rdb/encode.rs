@@ -189,13 +189,17 @@ pub fn put_string(out: &mut Vec<u8>, text: &[u8], compress: bool) {
         && text.len() >= MIN_LZF
         && let Some(small) = lzf::compress(text)
     {
-        out.push(ENCODED | ENC_LZF);
-        put_len(out, small.len() as u64);
-        put_len(out, text.len() as u64);
-        out.extend_from_slice(&small);
-        return;
+        return put_compressed(out, &small, text.len());
     }
     put_plain(out, text);
+}
+
+/// A string of `len` bytes, of which the LZF form is known.
+pub(super) fn put_compressed(out: &mut Vec<u8>, small: &[u8], len: usize) {
+    out.push(ENCODED | ENC_LZF);
+    put_len(out, small.len() as u64);
+    put_len(out, len as u64);
+    out.extend_from_slice(small);
 }
 
 #[inline]

@@ -26,7 +26,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod value;
-#[allow(dead_code)]
 mod ziplist;
 mod zset;
 

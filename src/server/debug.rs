@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::config_cmd::is_local;
 use crate::base::{Error, clock, glob, log, number};
 use crate::config::parse_memory;
+use crate::ds::list::set_giant_bytes;
 use crate::exec::block;
 use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::exec::digest;
 use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
-use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Keyspace, Unit};
+use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Keyspace, Unit, ValueRef};
 use crate::persist::Saver;
 use crate::persist::load::{self, Expired};
 use crate::persist::save::rdb_path;
@@ -52,6 +53,9 @@ const fn sub(
     Sub { name, words, usage, help, run }
 }
 
+/// A little below what a listpack can hold at all.
+const MAX_PACKED_BYTES: usize = (1 << 32) - (1 << 20);
+
 const SUBS: &[Sub] = &[
     sub("ASSERT", (0, 0), "", "Ends the process as a failed assertion would.", assert),
     sub("CHANGE-REPL-ID", (0, 0), "", "Begins a replication history of a new name.", change_repl_id),
@@ -64,6 +68,7 @@ const SUBS: &[Sub] = &[
     sub("HELP", (0, 0), "", "Prints this help.", help),
     sub("HTSTATS", (1, 2), "<dbid> [full]", "Tells the size of a database's tables.", htstats),
     sub("JMAP", (0, 0), "", "Taken, and without effect.", nothing),
+    sub("LISTPACK", (1, 1), "<key>", "Writes the elements of a value that is a listpack to the log.", listpack),
     sub("LOADAOF", (0, 0), "", "Loads the append-only file, of which there is none.", load_aof),
     sub("LOG", (1, 1), "<message>", "Writes a line to the log.", log_line),
     sub("OBJECT", (1, 1), "<key>", "Tells how a value is kept.", object),
@@ -71,7 +76,14 @@ const SUBS: &[Sub] = &[
     sub("PAUSE-CRON", (1, 1), "<0|1>", "Stops what happens by itself, or lets it go on.", pause_cron),
     sub("POPULATE", (1, 3), "<count> [<prefix>] [<size>]", "Makes keys, without telling replicas.", populate),
     sub("PROTOCOL", (1, 1), "<type>", "Answers with a sample of a type of the protocol.", protocol),
-    sub("QUICKLIST-PACKED-THRESHOLD", (1, 1), "<size>", "Taken, and without effect.", packed_threshold),
+    sub("QUICKLIST", (1, 2), "<key> [<0|1>]", "Writes the shape of a large list to the log.", quicklist),
+    sub(
+        "QUICKLIST-PACKED-THRESHOLD",
+        (1, 1),
+        "<size>",
+        "Gives list elements of this size and more a node to themselves; 0: as it was.",
+        packed_threshold,
+    ),
     sub("RELOAD", (0, 3), "[NOSAVE] [NOFLUSH] [MERGE]", "Saves the data set and loads it again.", reload),
     sub("REPLICATE", (1, usize::MAX), "<word> [<word> ...]", "Tells replicas a command that is not run.", replicate),
     sub("REPLYBUFFER", (2, 2), "PEAK-RESET-TIME|RESIZING <value>", "Taken, and without effect.", reply_buffer),
@@ -180,13 +192,50 @@ fn object(call: &mut Call<'_>) -> Result<(), Error> {
         let lru = entry.access();
         let idle_s = (now_s as u32).wrapping_sub(lru) & 0x00ff_ffff;
         format!(
-            "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{lru} lru_seconds_idle:{idle_s}",
+            "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{lru} lru_seconds_idle:{idle_s}{}",
             entry.key().as_ptr(),
             entry.value().encoding(entry.is_edited()),
             serialized,
+            list_shape(entry.value()).unwrap_or_default(),
         )
     });
     call.out.simple(&line.ok_or(Error::NoSuchKey)?);
+    Ok(())
+}
+
+/// The fields of a large list, each behind a blank.
+fn list_shape(value: ValueRef<'_>) -> Option<String> {
+    let ValueRef::List(list) = value else { return None };
+    let shape = list.shape()?;
+    Some(format!(
+        " ql_nodes:{} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
+        shape.nodes,
+        list.len() as f64 / shape.nodes as f64,
+        shape.size,
+        u8::from(shape.compressed),
+        shape.bytes,
+    ))
+}
+
+fn listpack(call: &mut Call<'_>) -> Result<(), Error> {
+    let text = with_entry(call, word(call), |entry| {
+        let value = entry.value();
+        (value.encoding(entry.is_edited()) == "listpack").then(|| match value {
+            ValueRef::List(list) => format!("{:?}", list.as_pack()),
+            other => format!("{other:?}"),
+        })
+    });
+    let text = text.ok_or(Error::NoSuchKey)?.ok_or(Error::text("ERR Not a listpack encoded object."))?;
+    log::raw(&format!("{text}\n"));
+    call.out.simple("Listpack structure printed on stdout");
+    Ok(())
+}
+
+fn quicklist(call: &mut Call<'_>) -> Result<(), Error> {
+    let text = with_entry(call, word(call), |entry| list_shape(entry.value()));
+    let text = text.ok_or(Error::NoSuchKey)?.ok_or(Error::text("ERR Not a quicklist encoded object."))?;
+    log::raw(&format!("{}\n", text.trim_start()));
+    call.out.simple("Quicklist structure printed on stdout");
     Ok(())
 }
 
@@ -378,9 +427,10 @@ fn skip_checksum(call: &mut Call<'_>) -> Result<(), Error> {
 }
 
 fn packed_threshold(call: &mut Call<'_>) -> Result<(), Error> {
-    let size = parse_memory(word(call));
-    if size.is_none_or(|n| n >= 1 << 32) {
-        return Err(Error::text("ERR argument must be a memory value bigger than 1 and smaller than 4gb"));
+    let size = parse_memory(word(call)).and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= MAX_PACKED_BYTES);
+    match size {
+        Some(size) => set_giant_bytes(size),
+        None => return Err(Error::text("ERR argument must be a memory value bigger than 1 and smaller than 4gb")),
     }
     call.out.ok();
     Ok(())

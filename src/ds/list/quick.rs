@@ -431,10 +431,10 @@ impl Quicklist {
             end += 1;
         }
         self.nodes.drain(at..end);
-        if left > 0 {
-            if let Some(pack) = self.nodes[at].pack_mut() {
-                pack.remove_range(0, left);
-            }
+        if left > 0
+            && let Some(pack) = self.nodes[at].pack_mut()
+        {
+            pack.remove_range(0, left);
         }
         self.len -= count;
         self.nodes_went();

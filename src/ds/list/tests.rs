@@ -1,3 +1,5 @@
+//! A list against a deque, with all limits and depths.
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
