@@ -396,15 +396,6 @@ fn zrevrangebylex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Resul
 
 // ---- storing ----
 
-/// Members to be stored.
-pub(super) fn collected<'a>(members: impl Iterator<Item = (Item<'a>, f64)>) -> Builder {
-    let (mut builder, mut text) = (Builder::default(), number::IntText::new());
-    for (member, score) in members {
-        builder.set(member.bytes(&mut text), |_| score);
-    }
-    builder
-}
-
 /// Puts members at a key in place of what is there; none leave nothing there. Replies with their number.
 pub(super) fn store(db: &mut Data<'_>, key: Key<'_>, members: Builder, event: &'static str, out: &mut Reply) -> Effect {
     out.int(members.len() as i64);
@@ -420,10 +411,22 @@ pub(super) fn store(db: &mut Data<'_>, key: Key<'_>, members: Builder, event: &'
 fn zrangestore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (to, from) = (a.key()?, a.key()?);
     let query = Query::parse(a, None, None, true)?;
-    let members = match db.read::<ZSet>(from)? {
-        Some(set) => collected(set.range(query.ranks(set))),
-        None => Builder::default(),
-    };
+    let limits = db.unit.limits;
+    let mut members = Builder::default();
+    if let Some(set) = db.read::<ZSet>(from)? {
+        let ranks = query.ranks(set);
+        // Stock servers add one after the other, in the direction asked for, and what begins as a listpack loses the sign
+        // of its zeros. Only of a range of ranks they know the length beforehand.
+        let known_len = if let Span::Rank(..) = query.span { ranks.len() } else { 0 };
+        let mut packed = known_len <= limits.zset_entries;
+        let mut text = number::IntText::new();
+        let mut add = |(member, score): (Item<'_>, f64)| {
+            let member = member.bytes(&mut text);
+            packed &= members.len() < limits.zset_entries && member.len() <= limits.zset_value;
+            members.set(member, |_| if packed { score + 0.0 } else { score });
+        };
+        if query.reversed { set.range(ranks).rev().for_each(&mut add) } else { set.range(ranks).for_each(&mut add) }
+    }
     Ok(store(db, to, members, "zrangestore", out))
 }
 

@@ -52,19 +52,13 @@ pub fn xread(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     Ok(())
 }
 
-/// GEORADIUS and GEORADIUSBYMEMBER store to the last key that is named for it.
+/// GEORADIUS and GEORADIUSBYMEMBER store to the last key that is named for it; the specs see only the first of each word.
 pub fn georadius(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     out.push(KeyPos { index: 1, flags: RO.or(ACCESS) });
-    let (mut at, mut stored) = (5, None);
-    while at + 1 < argv.len() {
-        let word = argv.word(at);
-        if word.eq_ignore_ascii_case(b"store") || word.eq_ignore_ascii_case(b"storedist") {
-            at += 1;
-            stored = Some(at);
-        }
-        at += 1;
+    for word in [&b"store"[..], b"storedist"] {
+        let named = (5..argv.len().saturating_sub(1)).filter(|at| argv.word(*at).eq_ignore_ascii_case(word));
+        out.extend(named.map(|at| KeyPos { index: at as u32 + 1, flags: OW.or(UPDATE) }));
     }
-    out.extend(stored.map(|at| KeyPos { index: at as u32, flags: OW.or(UPDATE) }));
     Ok(())
 }
 
@@ -72,6 +66,14 @@ pub fn georadius(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
 mod tests {
     use super::*;
     use crate::resp::OwnedArgv;
+
+    #[test]
+    fn georadius_stores_where_any_of_its_words_says() {
+        let argv = OwnedArgv::from_words("GEORADIUS g 1 2 3 km storedist a STORE b store c".split(' '));
+        let mut out = KeyList::new();
+        georadius(&argv.as_argv(), &mut out).unwrap();
+        assert_eq!(out.iter().map(|k| k.index).collect::<Vec<_>>(), [1, 9, 11, 7]);
+    }
 
     #[test]
     fn set_overwrites_unless_it_gets() {
