@@ -14,6 +14,7 @@ pub mod list_move;
 pub mod memory;
 pub mod scan;
 pub mod set;
+pub mod sort;
 pub mod stream;
 pub mod string;
 pub mod zset;
@@ -137,6 +138,7 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         list_move::COMMANDS,
         memory::COMMANDS,
         set::COMMANDS,
+        sort::COMMANDS,
         stream::add::COMMANDS,
         stream::claim::COMMANDS,
         stream::delete::COMMANDS,

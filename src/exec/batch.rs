@@ -487,7 +487,7 @@ impl<'e> Runner<'e> {
         let mut ran = false;
         let next = match command.handler {
             Handler::Data(f) => {
-                let next = if row.flags.has(row_flag::EXCLUSIVE) {
+                let next = if row.runs_alone(&argv) {
                     self.run_alone(session, command, f, argv, raw, out)
                 } else {
                     self.run_data(session, command, f, hash, argv, raw, out)

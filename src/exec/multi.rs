@@ -59,10 +59,10 @@ impl Multi {
         for q in &self.queue {
             let command = engine.table.get(q.id);
             let Handler::Data(_) = command.handler else { return Footprint::Alone };
-            if command.flags.has(flag::EXCLUSIVE) {
+            let argv = q.argv.as_argv();
+            if command.row.runs_alone(&argv) {
                 return Footprint::Alone;
             }
-            let argv = q.argv.as_argv();
             let mut found = KeyList::new();
             // Wrong keys make the command itself answer with the error; it touches nothing then.
             if keys::keys(command.row, &argv, &mut found).is_ok() {

@@ -62,6 +62,48 @@ pub fn georadius(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     Ok(())
 }
 
+/// The first word after the name.
+pub fn first_word(_: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
+    out.push(KeyPos { index: 1, flags: RO.or(ACCESS) });
+    Ok(())
+}
+
+/// SORT's key and the one after STORE, the last if there are several.
+pub fn sort(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
+    first_word(argv, out)?;
+    if let Some(at) = sort_options(argv).0 {
+        out.push(KeyPos { index: at as u32, flags: OW.or(UPDATE) });
+    }
+    Ok(())
+}
+
+/// Whether a SORT has no pattern that makes keys of elements.
+pub fn sort_names_keys(argv: &Argv<'_>) -> bool {
+    !sort_options(argv).1
+}
+
+/// The word that is SORT's destination, and whether a pattern with a star follows BY or GET; up to the first mistake.
+fn sort_options(argv: &Argv<'_>) -> (Option<usize>, bool) {
+    let (mut at, mut store, mut patterns) = (2, None, false);
+    while let Some(word) = argv.get(at) {
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        at += match () {
+            () if is(b"asc") || is(b"desc") || is(b"alpha") => 1,
+            () if is(b"limit") => 3,
+            () if is(b"store") => {
+                store = (at + 1 < argv.len()).then_some(at + 1);
+                2
+            }
+            () if is(b"by") || is(b"get") => {
+                patterns |= argv.word(at + 1).contains(&b'*');
+                2
+            }
+            () => break,
+        };
+    }
+    (store, patterns)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +125,25 @@ mod tests {
             set(&argv.as_argv(), &mut out).unwrap();
             assert_eq!(out[..], [KeyPos { index: 1, flags }], "{line}");
         }
+    }
+
+    #[test]
+    fn sort_names_its_destination_and_patterns_name_others() {
+        let check = |line: &str, keys: &[u32], names_all: bool| {
+            let argv = OwnedArgv::from_words(line.split(' '));
+            let mut out = KeyList::new();
+            sort(&argv.as_argv(), &mut out).unwrap();
+            assert_eq!(out.iter().map(|k| k.index).collect::<Vec<_>>(), keys, "{line}");
+            assert_eq!(sort_names_keys(&argv.as_argv()), names_all, "{line}");
+        };
+        check("SORT k", &[1], true);
+        check("SORT k desc LIMIT store 1 Store d ALPHA", &[1, 7], true);
+        check("SORT k store store store get", &[1, 5], true);
+        check("SORT k store", &[1], true);
+        check("SORT k by nosort get # store d", &[1, 7], true);
+        check("SORT k by w_*", &[1], false);
+        check("SORT k get #  get h*->f", &[1], true);
+        check("SORT k get # get h*->f store d", &[1, 7], false);
     }
 
     #[test]

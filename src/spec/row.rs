@@ -23,6 +23,7 @@
 
 use super::flags::{Categories, Flags, KeyFlags, flag, key_flag};
 use super::keys::KeyFinder;
+use crate::resp::Argv;
 
 /// What a command declares of itself.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub struct Row {
     pub keys: &'static [KeySpec],
     /// Finds the keys where the specs cannot (incomplete, or flags that depend on the arguments).
     pub find_keys: Option<KeyFinder>,
+    /// Of an exclusive row: whether a call names all the keys it touches, and so need not run alone.
+    pub names_keys: Option<fn(&Argv<'_>) -> bool>,
     pub channels: Channels,
     pub tips: &'static [&'static str],
     pub since: &'static str,
@@ -58,6 +61,7 @@ impl Row {
         cats: Categories::NONE,
         keys: &[],
         find_keys: None,
+        names_keys: None,
         channels: Channels::NONE,
         tips: &[],
         since: "1.0.0",
@@ -108,6 +112,12 @@ impl Row {
             }
             _ => false,
         }
+    }
+
+    /// Whether a call must run alone, as it may touch keys that it does not name.
+    #[inline]
+    pub fn runs_alone(&self, argv: &Argv<'_>) -> bool {
+        self.flags.has(flag::EXCLUSIVE) && !self.names_keys.is_some_and(|names| names(argv))
     }
 
     /// Whether a call may name keys (of the data set; shard channels are routed, but are no keys).
