@@ -13,7 +13,8 @@ use crate::random::Rng;
 
 type Command = Vec<Vec<u8>>;
 
-/// What tells of the moment it is asked at, or of one server alone, or stops the run.
+/// What tells of the moment it is asked at, or of one server alone, or stops the run. SORT leaves equal weights of a set in
+/// the order of its table, and 7.0 turns sorted sets into skiplists for it; `types_sort` compares the rest.
 const NOT_COMPARABLE: &[&str] = &[
     "dump",
     "expiretime",
@@ -27,6 +28,8 @@ const NOT_COMPARABLE: &[&str] = &[
     "pttl",
     "restore",
     "scan",
+    "sort",
+    "sort_ro",
     "ttl",
     "wait",
     "waitaof",

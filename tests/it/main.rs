@@ -24,5 +24,6 @@ mod types_geo;
 mod types_hash;
 mod types_hll;
 mod types_set;
+mod types_sort;
 mod types_stream;
 mod types_zset;
