@@ -129,6 +129,11 @@ impl OwnedArgv {
         out
     }
 
+    /// Empty, with room for so many words of so many bytes together.
+    pub fn with_capacity(words: usize, bytes: usize) -> Self {
+        Self { buf: Vec::with_capacity(bytes), spans: Vec::with_capacity(words), own: Vec::new() }
+    }
+
     pub fn push(&mut self, word: &[u8]) {
         self.spans.push(Span::shared(self.buf.len(), word.len()));
         self.buf.extend_from_slice(word);

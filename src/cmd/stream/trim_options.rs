@@ -117,7 +117,8 @@ impl Options {
         if approx.is_none() && id.is_none() {
             return None;
         }
-        let mut out = OwnedArgv::from_words(std::iter::empty::<&[u8]>());
+        // Long words are shared, the short ones copied.
+        let mut out = OwnedArgv::with_capacity(argv.len(), argv.payload_bytes().min(4096) + 64);
         for (at, word) in argv.iter().enumerate() {
             match (approx, id) {
                 (Some(_), _) if at + 1 == self.threshold_at => out.push(b"="),
@@ -128,7 +129,10 @@ impl Options {
                     Bound::MinId(_) => out.push(&stream.oldest_id().unwrap_or(StreamId::MAX).text()),
                 },
                 (_, Some(id)) if at == self.id_at => out.push(&id.text()),
-                _ => out.push(word),
+                _ => match argv.own_bytes(at) {
+                    Some(own) => out.push_bytes(own.clone()),
+                    None => out.push(word),
+                },
             }
         }
         Some(out)
