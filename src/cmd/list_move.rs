@@ -337,6 +337,7 @@ fn wait(keys: &[Key<'_>], timeout_ms: i64, on_timeout: OnTimeout) -> Effect {
         on_timeout,
         argv: None,
         on_gone: false,
+        told: Vec::new(),
     })
 }
 

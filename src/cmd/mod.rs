@@ -58,6 +58,8 @@ pub struct Block {
     pub argv: Option<OwnedArgv>,
     /// Run again as well when a key goes away or changes its type.
     pub on_gone: bool,
+    /// What replicas are told already: XREADGROUP makes its consumer before it waits.
+    pub told: Vec<OwnedArgv>,
 }
 
 /// The reply when the time is over.

@@ -293,6 +293,7 @@ fn wait(keys: &[Key<'_>], timeout_ms: i64) -> Effect {
         on_timeout: OnTimeout::NullArray,
         argv: None,
         on_gone: false,
+        told: Vec::new(),
     })
 }
 

@@ -575,11 +575,14 @@ impl<'e> Runner<'e> {
         match f(&mut data, &mut args, out) {
             // The commonest case: a read that found nothing expired.
             Ok(Effect::None) if data.unit.gone.is_empty() => {}
-            Ok(Effect::Block(wanted)) => {
+            Ok(Effect::Block(mut wanted)) => {
                 if self.source == Source::Client {
                     let mut effects = Effects::default();
                     effects.gone(&mut data.unit.gone);
-                    effects.append(engine);
+                    effects.push(session.db, argv, raw, Effect::Many(std::mem::take(&mut wanted.told)));
+                    if let Some(end) = effects.append(engine) {
+                        session.last_write_offset = end;
+                    }
                     let tried_us = clock::ticks_to_us(clock::ticks().saturating_sub(self.ticks));
                     let wait = block::begin(engine, self.worker, session, &mut data, command, argv, *wanted, tried_us);
                     next = Next::Wait(wait);
@@ -665,7 +668,7 @@ impl<'e> Runner<'e> {
             Ok(Effect::Block(wanted)) => {
                 // Nobody may wait here.
                 wanted.on_timeout.reply(out);
-                Effect::None
+                Effect::Many(wanted.told)
             }
             Ok(effect) => effect,
             Err(e) => {

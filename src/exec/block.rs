@@ -228,7 +228,8 @@ impl Service<'_> {
         let mut effects = Effects::default();
         effects.gone(&mut data.unit.gone);
         match result {
-            Ok(Effect::Block(_)) => {
+            Ok(Effect::Block(wanted)) => {
+                effects.push(db, argv, None, Effect::Many(wanted.told));
                 effects.append(engine);
                 return None;
             }

@@ -351,6 +351,23 @@ fn a_stock_master_is_followed_through_streams_and_groups() {
 }
 
 #[test]
+fn replicas_hear_of_a_consumer_that_waits_without_acknowledging() {
+    let (top, below) = (Server::start(Kind::Pando, &[]), Server::start(Kind::Stock70, &[]));
+    follow(&below, &top);
+    top.run("xgroup create s g $ mkstream");
+    let mut waiter = top.client();
+    waiter.send(&words("xreadgroup group g waits noack block 0 streams s >"));
+    wait_until("the replica has the consumer", || below.run("xinfo groups s").to_string().contains("$consumers :1"));
+    top.script(
+        "multi => +OK
+         xreadgroup group g hurries noack block 0 streams s > => +QUEUED
+         exec => [*nil]",
+    );
+    converge(&[&top, &below]);
+    assert_eq!(below.run("xinfo consumers s g").items().len(), 2);
+}
+
+#[test]
 fn stream_events_have_stock_names_and_order() {
     let lines = &["notify-keyspace-events KEA"];
     let servers = [Kind::Pando, Kind::Stock70].map(|kind| Server::start(kind, lines));

@@ -112,11 +112,11 @@ impl<'a> Wanted<'a> {
         Ok(w)
     }
 
-    /// The effect of having found nothing; `argv` is what to ask next time, if not the same.
-    fn nothing(&self, own: &Argv<'a>, argv: Option<OwnedArgv>, out: &mut Reply) -> Effect {
+    /// The effect of having found nothing; `argv` is what to ask next time, if not the same; `told` what was done all the same.
+    fn nothing(&self, own: &Argv<'a>, argv: Option<OwnedArgv>, told: Vec<OwnedArgv>, out: &mut Reply) -> Effect {
         let Some(timeout_ms) = self.block_ms else {
             out.null_array();
-            return Effect::None;
+            return many(told);
         };
         Effect::block(Block {
             keys: (0..self.streams).map(|i| self.key(own, i).bytes.into()).collect(),
@@ -125,6 +125,7 @@ impl<'a> Wanted<'a> {
             on_timeout: OnTimeout::NullArray,
             argv,
             on_gone: self.group.is_some(),
+            told,
         })
     }
 }
@@ -211,7 +212,7 @@ fn xread(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
         }
         words
     });
-    Ok(w.nothing(&argv, concrete, out))
+    Ok(w.nothing(&argv, concrete, Vec::new(), out))
 }
 
 /// Which entries of a stream a consumer asks for.
@@ -279,7 +280,7 @@ fn xreadgroup(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Ef
     if answer.end(out) {
         return Ok(many(effects));
     }
-    Ok(w.nothing(&argv, None, out))
+    Ok(w.nothing(&argv, None, effects, out))
 }
 
 /// One stream's part of a call.

@@ -60,7 +60,10 @@ impl Runner<'_> {
                         effects.gone(&mut data.unit.gone);
                         match result {
                             // Nobody may wait here.
-                            Ok(Effect::Block(wanted)) => wanted.on_timeout.reply(out),
+                            Ok(Effect::Block(wanted)) => {
+                                wanted.on_timeout.reply(out);
+                                effects.push(data.db, argv, None, Effect::Many(wanted.told));
+                            }
                             Ok(effect) => effects.push(data.db, argv, None, effect),
                             Err(e) => {
                                 engine.stats.error(&e);
