@@ -77,7 +77,8 @@ impl Shape {
     #[inline]
     pub(super) fn neighbours(self, home: usize, flags: u8) -> impl Iterator<Item = usize> + use<> {
         let right = (flags & RIGHT != 0).then(|| self.next(home));
-        let left = (flags & LEFT != 0).then(|| self.prev(home));
+        // Of two buckets, the next is the previous as well.
+        let left = (flags & LEFT != 0).then(|| self.prev(home)).filter(|at| Some(*at) != right);
         right.into_iter().chain(left)
     }
 

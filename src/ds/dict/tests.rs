@@ -489,3 +489,17 @@ fn a_leaked_guard_harms_nothing() {
     (100..5_000).for_each(|k| dict.insert(good(&key(k)), Item::new(&key(k), 0)));
     assert_eq!(dict.iter().count(), dict.len());
 }
+
+#[test]
+fn one_scan_of_all_sees_each_item_once() {
+    for base in 0..200u32 {
+        let mut dict: Dict<Item> = Dict::new(0, good);
+        for k in 0..base % 40 {
+            let key = key(base * 100 + k);
+            dict.insert(good(&key), Item::new(&key, 0));
+        }
+        let mut seen = 0;
+        assert_eq!(dict.scan(0, usize::MAX, |_| seen += 1), 0);
+        assert_eq!(seen, dict.len());
+    }
+}
