@@ -191,6 +191,9 @@ impl Engine {
             self.stats.lookups(worker.0, unit.hits, unit.misses, unit.expired);
             (unit.hits, unit.misses, unit.expired) = (0, 0, 0);
         }
+        if unit.expired_fields != 0 {
+            self.stats.counters.expired_subkeys.fetch_add(std::mem::take(&mut unit.expired_fields), Relaxed);
+        }
         unit.gone.clear();
         if !unit.garbage.is_empty() {
             self.free_later(unit.garbage.drain(..));

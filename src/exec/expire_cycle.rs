@@ -1,4 +1,5 @@
-//! The active expiry cycle: deletes what expired although nobody looks, with a bound on the time it takes.
+//! The active expiry cycle: deletes what expired, keys and fields of hashes, although nobody looks, with a bound on the
+//! time it takes.
 //!
 //! Runs on the cron's thread behind the outsiders' gate; every key is deleted as a unit of its own, as a lookup would.
 
@@ -14,6 +15,8 @@ use crate::keyspace::{Data, ExpirePolicy, Key, ShardId, Unit};
 
 /// Keys collected under one shard lock.
 const KEYS_AT_ONCE: usize = 64;
+/// Fields of one hash that go under one hold of a shard's lock.
+const FIELDS_AT_ONCE: usize = 256;
 
 /// One round over all shards, for at most `budget_us`. Only masters expire; replicas wait for the master's DEL.
 pub fn cycle(engine: &Arc<Engine>, budget_us: i64) {
@@ -53,27 +56,28 @@ fn note_time(engine: &Engine, started_us: i64) {
 fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
     let now_ms = clock::now_ms();
     let due = engine.ks.due_keys(shard, db, now_ms, KEYS_AT_ONCE);
-    if due.keys.is_empty() {
+    if due.is_empty() {
         return false;
     }
-    let keys = due.keys.iter().map(|key| &**key);
-    expire_keys(engine, engine.gates.outsider(), db, now_ms, keys) && due.keys.len() >= KEYS_AT_ONCE
+    let keys = due.keys.iter().chain(&due.hashes).map(|key| &**key);
+    let rest = expire_keys(engine, engine.gates.outsider(), db, now_ms, keys);
+    rest.is_some_and(|rest| rest || due.len() >= KEYS_AT_ONCE)
 }
 
-/// Deletes those of these keys whose time is over. False, and nothing is done, on a replica. `worker` is who asks; it
-/// holds no gate.
+/// Deletes those of these keys whose time is over, and of the others fields whose time is. `None`, and nothing is done, on
+/// a replica; true if a hash has more such fields than went at once. `worker` is who asks; it holds no gate.
 pub fn expire_keys<'k>(
     engine: &Arc<Engine>,
     worker: WorkerId,
     db: usize,
     now_ms: i64,
     keys: impl Iterator<Item = &'k [u8]>,
-) -> bool {
+) -> Option<bool> {
     let settings = engine.config.now();
     let _gate = engine.gates.pass(worker);
     // The role may have changed before the gate was passed.
     if engine.state.is_replica() {
-        return false;
+        return None;
     }
     let mut unit = Unit {
         now_ms,
@@ -82,20 +86,21 @@ pub fn expire_keys<'k>(
         limits: settings.limits(),
         ..Unit::default()
     };
+    let mut rest = false;
     for key in keys {
         let key = Key::new(key);
         let mut data = Data::lock_one(&engine.ks, key.hash, db, &mut unit);
         if data.someone_waits() {
             data.hold_for_waiters(&[key.hash]);
         }
-        data.expire(key);
+        rest |= !data.expire(key) && data.expire_some_fields(key, std::iter::empty(), FIELDS_AT_ONCE);
         let mut effects = Effects::default();
         effects.gone(&mut data.unit.gone);
         effects.append(engine);
         Service { engine, worker, settings: &settings, forbidden: 0 }.follow_up(&mut data);
     }
-    unit.dirty += unit.expired;
+    unit.dirty += unit.expired + unit.expired_fields;
     engine.settle(worker, &mut unit);
     engine.log.notify_readers();
-    true
+    Some(rest)
 }

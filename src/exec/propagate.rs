@@ -38,7 +38,7 @@ impl<'a> Effects<'a> {
         self.ops.is_empty()
     }
 
-    /// Keys that went away by themselves before the command's own effect.
+    /// What went away by itself before the command's own effect.
     pub fn gone(&mut self, gone: &mut Vec<Gone>) {
         if !gone.is_empty() {
             self.ops.extend(gone.drain(..).map(Op::Gone));
@@ -89,7 +89,13 @@ impl<'a> Effects<'a> {
                     Op::Raw(_, raw) => scratch.extend_from_slice(raw),
                     Op::Words(_, argv) => encode_command(&mut scratch, argv.iter()),
                     Op::Owned(_, argv) => encode_command(&mut scratch, argv.as_argv().iter()),
-                    Op::Gone(gone) => encode_command(&mut scratch, [&b"DEL"[..], &gone.key]),
+                    Op::Gone(gone) if gone.fields.is_empty() => {
+                        encode_command(&mut scratch, [&b"DEL"[..], &gone.key]);
+                    }
+                    Op::Gone(Gone { key, fields, .. }) => {
+                        let fields = fields.iter().map(|field| &**field);
+                        encode_command(&mut scratch, [&b"HDEL"[..], key].into_iter().chain(fields));
+                    }
                 }
                 log.write(&scratch);
                 scratch.clear();

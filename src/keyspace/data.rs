@@ -16,6 +16,7 @@ use super::unit::{ExpirePolicy, Gone, Touch, Unit};
 use super::value::{Aggregate, Type, ValueRef};
 use crate::base::Error;
 use crate::ds::dict::Slot;
+use crate::ds::hash::Hash;
 
 /// What an overwrite does with the expiry that was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub enum KeepTtl {
 
 /// What takes more allocations than this is freed off the worker.
 const LAZY_FREE_EFFORT: usize = 64;
+
+/// So many fields of a hash whose time is over go at once when it is looked at.
+const FIELDS_AT_ONCE: usize = 64;
 
 /// The shard locks of one unit.
 enum Locks<'a> {
@@ -151,9 +155,56 @@ impl<'a> Data<'a> {
             let db = self.db;
             locked(&mut self.locks, self.ks, key.hash).waiters.note(db, key, self.unit);
             self.unit.expired += 1;
-            self.unit.gone.push(Gone { db, key: key.bytes.into() });
+            self.unit.gone.push(Gone { db, key: key.bytes.into(), fields: Vec::new() });
             self.unit.event(EventClass::EXPIRED, "expired", db, key.bytes);
         }
+    }
+
+    /// To be called before a hash is looked at: takes out fields whose time is over, if this unit may, and tells of them.
+    /// Of so many that they would hold up the unit some may stay, hidden by whoever tells the hash the time, but none of
+    /// those that are `named`.
+    #[inline]
+    pub fn expire_fields<'f>(&mut self, key: Key<'_>, named: impl Iterator<Item = &'f [u8]>) {
+        let db = self.db;
+        if self.shard(key.hash).dbs[db].volatile != 0 {
+            self.expire_some_fields(key, named, FIELDS_AT_ONCE);
+        }
+    }
+
+    /// As [`Data::expire_fields`], about `limit` of them. True if some are still to go.
+    #[cold]
+    pub fn expire_some_fields<'f>(
+        &mut self,
+        key: Key<'_>,
+        named: impl Iterator<Item = &'f [u8]>,
+        limit: usize,
+    ) -> bool {
+        let (db, now_ms) = (self.db, self.unit.now_ms);
+        let over = |at: Option<i64>| at.is_some_and(|at| at < now_ms);
+        let entry = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes);
+        let due = entry.is_some_and(|e| !over(e.expire_ms()) && over(e.value().deadline()));
+        if !due || self.unit.policy != ExpirePolicy::Delete {
+            return false;
+        }
+        let mut fields = Vec::new();
+        let moved = self.update(key, |entry| {
+            let hash = entry.object_mut().and_then(Hash::of_mut)?;
+            let before = hash.deadline();
+            hash.take_due(now_ms, limit, &mut fields);
+            named.for_each(|field| hash.take_if_due(field, now_ms, &mut fields));
+            Some((before, hash.deadline()))
+        });
+        let Some((before, after)) = moved.flatten() else { return false };
+        let shard = locked(&mut self.locks, self.ks, key.hash);
+        shard.dbs[db].deadline_moved(key.hash, before, after);
+        if !fields.is_empty() {
+            shard.signal(db, key.bytes);
+            self.unit.expired_fields += fields.len() as u64;
+            self.unit.gone.push(Gone { db, key: key.bytes.into(), fields });
+            self.unit.event(EventClass::HASH, "hexpired", db, key.bytes);
+            self.remove_if_empty::<Hash>(key);
+        }
+        over(after)
     }
 
     /// Deletes the key if its time is over: for the active cycle.
@@ -301,14 +352,18 @@ impl<'a> Data<'a> {
         let (db, ks, unit) = (self.db, self.ks, &*self.unit);
         let shard = locked(&mut self.locks, ks, key.hash);
         shard.before_write(db, key.hash);
-        match shard.dbs[db].dict.find_slot(key.hash, key.bytes) {
+        let d = &mut shard.dbs[db];
+        match d.dict.find_slot(key.hash, key.bytes) {
             Slot::Found(slot) => {
                 let mut entry = slot.edit();
                 touch(unit, &entry);
-                match entry.object_mut().and_then(T::of_mut) {
-                    Some(value) => Ok(Some(f(value))),
-                    None => Err(Error::WrongType),
-                }
+                let Some(value) = entry.object_mut().and_then(T::of_mut) else { return Err(Error::WrongType) };
+                let before = value.deadline();
+                let result = f(value);
+                let after = value.deadline();
+                drop(entry);
+                d.deadline_moved(key.hash, before, after);
+                Ok(Some(result))
             }
             Slot::Vacant(_) => Ok(None),
         }
@@ -323,22 +378,28 @@ impl<'a> Data<'a> {
         let (db, ks, unit) = (self.db, self.ks, &mut *self.unit);
         let shard = locked(&mut self.locks, ks, key.hash);
         shard.before_write(db, key.hash);
-        match shard.dbs[db].dict.find_slot(key.hash, key.bytes) {
+        let d = &mut shard.dbs[db];
+        match d.dict.find_slot(key.hash, key.bytes) {
             Slot::Found(slot) => {
                 let mut entry = slot.edit();
                 touch(unit, &entry);
-                match entry.object_mut().and_then(T::of_mut) {
-                    Some(value) => Ok(f(value)),
-                    None => Err(Error::WrongType),
-                }
+                let Some(value) = entry.object_mut().and_then(T::of_mut) else { return Err(Error::WrongType) };
+                let before = value.deadline();
+                let result = f(value);
+                let after = value.deadline();
+                drop(entry);
+                d.deadline_moved(key.hash, before, after);
+                Ok(result)
             }
             Slot::Vacant(slot) => {
                 let mut value = T::default();
                 let result = f(&mut value);
                 if !value.is_spent() {
+                    let deadline = value.deadline();
                     let entry = Entry::object(key.bytes, value.into_object(), None);
                     entry.set_access(unit.fresh_access());
                     slot.insert(entry);
+                    d.deadline_moved(key.hash, None, deadline);
                     shard.after_insert(db, key.hash);
                     unit.event(EventClass::NEW, "new", db, key.bytes);
                 }
@@ -391,6 +452,7 @@ impl<'a> Data<'a> {
             Slot::Found(slot) => {
                 let mut entry = slot.edit();
                 let old = entry.expire_ms();
+                let parts = entry.value().deadline();
                 if entry.value().free_effort() > LAZY_FREE_EFFORT {
                     garbage.extend(entry.take_object().map(Garbage::Object));
                 }
@@ -405,6 +467,7 @@ impl<'a> Data<'a> {
                 touch(self.unit, &entry);
                 drop(entry);
                 d.expiring = d.expiring + usize::from(new.is_some()) - usize::from(old.is_some());
+                d.deadline_moved(key.hash, parts, None);
                 if let Some(at) = new {
                     d.dict.note_deadline(key.hash, at);
                 }
@@ -469,12 +532,13 @@ impl<'a> Data<'a> {
             entry.set_access(self.unit.fresh_access());
         }
         let db = self.db;
-        let at = entry.expire_ms();
+        let (at, parts) = (entry.expire_ms(), entry.value().deadline());
         let shard = self.shard(key.hash);
         shard.before_write(db, key.hash);
         let d = &mut shard.dbs[db];
         d.dict.insert(key.hash, entry);
         d.expiring += usize::from(at.is_some());
+        d.deadline_moved(key.hash, None, parts);
         if let Some(at) = at {
             d.dict.note_deadline(key.hash, at);
         }
@@ -499,6 +563,7 @@ impl<'a> Data<'a> {
         let d = &mut shard.dbs[db];
         let entry = d.dict.remove(key.hash, key.bytes)?;
         d.expiring -= usize::from(entry.expire_ms().is_some());
+        d.deadline_moved(key.hash, entry.value().deadline(), None);
         shard.signal(db, key.bytes);
         Some(entry)
     }

@@ -62,6 +62,8 @@ pub struct Db {
     pub(super) dict: Dict<Entry>,
     /// Entries that have an expiry.
     pub(super) expiring: usize,
+    /// Hashes with fields that have one.
+    pub(super) volatile: usize,
     /// This database's number when the running snapshot was cut (SWAPDB moves it).
     snapshot_db: u32,
     /// The walker has saved every segment before this position; `None`: all of them.
@@ -153,6 +155,16 @@ impl Keyspace {
         })
     }
 
+    /// Hashes with fields that expire, in one database.
+    pub fn count_volatile(&self, db: usize) -> usize {
+        (0..self.shards()).map(|i| self.lock(ShardId(i)).dbs[db].volatile).sum()
+    }
+
+    /// Whether there are any such hashes at all.
+    pub fn has_volatile(&self) -> bool {
+        (0..self.shards()).any(|i| self.lock(ShardId(i)).dbs.iter().any(|db| db.volatile != 0))
+    }
+
     /// Bytes that the table of one database takes, its entries not counted.
     pub fn table_bytes(&self, db: usize) -> usize {
         (0..self.shards()).map(|i| self.lock(ShardId(i)).dbs[db].dict.memory_bytes()).sum()
@@ -189,7 +201,7 @@ impl Keyspace {
                 shard.watched.replaced(n, &shard.dbs[n].dict, Some(&new.dict), now_ms);
                 garbage.extend(shard.take_db(n, self.bits).map(Garbage::Dict));
                 let db = &mut shard.dbs[n];
-                (db.dict, db.expiring, db.in_snapshot) = (new.dict, new.expiring, false);
+                (db.dict, db.expiring, db.volatile, db.in_snapshot) = (new.dict, new.expiring, new.volatile, false);
                 // An empty database leaves its cursor behind, which must not lead the walker through the new data.
                 db.snapshot_cursor = None;
             }
@@ -205,9 +217,30 @@ impl Keyspace {
     }
 }
 
+impl Db {
+    /// To be called after a value's parts that expire have changed: `before` and `after` are its deadlines.
+    #[inline]
+    pub(super) fn deadline_moved(&mut self, hash: u64, before: Option<i64>, after: Option<i64>) {
+        if before == after {
+            return;
+        }
+        self.volatile = self.volatile + usize::from(after.is_some()) - usize::from(before.is_some());
+        if let Some(at) = after {
+            self.dict.note_deadline(hash, at);
+        }
+    }
+}
+
 impl Shard {
     fn new(databases: usize, bits: u32) -> Self {
-        let db = || Db { dict: new_dict(bits), expiring: 0, snapshot_db: 0, snapshot_cursor: None, in_snapshot: false };
+        let db = || Db {
+            dict: new_dict(bits),
+            expiring: 0,
+            volatile: 0,
+            snapshot_db: 0,
+            snapshot_cursor: None,
+            in_snapshot: false,
+        };
         Self {
             dbs: (0..databases).map(|_| db()).collect(),
             watched: Watched::default(),
@@ -275,7 +308,7 @@ impl Shard {
             return None;
         }
         let old = std::mem::replace(&mut d.dict, new_dict(bits));
-        d.expiring = 0;
+        (d.expiring, d.volatile) = (0, 0);
         match &mut self.snapshot {
             Some(snapshot) if d.snapshot_cursor.take().is_some() => {
                 snapshot.detached.push((d.snapshot_db, old));

@@ -30,11 +30,13 @@ pub enum Touch {
 /// The default of `proto-max-bulk-len`.
 const STRING_MAX: usize = 512 << 20;
 
-/// A key that went away beside the command itself, to be told to replicas before the command's own effect.
+/// What went away beside the command itself, to be told to replicas before the command's own effect.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Gone {
     pub db: usize,
     pub key: Box<[u8]>,
+    /// These fields of a hash; none: the whole key.
+    pub fields: Vec<Box<[u8]>>,
 }
 
 /// Accumulated over one unit; emptied by the executor after each.
@@ -69,6 +71,8 @@ pub struct Unit {
     pub hits: u64,
     pub misses: u64,
     pub expired: u64,
+    /// Fields of hashes whose time was over.
+    pub expired_fields: u64,
 }
 
 impl Default for Unit {
@@ -92,6 +96,7 @@ impl Default for Unit {
             hits: 0,
             misses: 0,
             expired: 0,
+            expired_fields: 0,
         }
     }
 }

@@ -66,10 +66,16 @@ pub trait Aggregate: Default {
     fn into_object(self) -> Object;
     /// Whether a key that holds it should go: it has become empty.
     fn is_spent(&self) -> bool;
+
+    /// When the first of its parts expires by itself, at the earliest.
+    #[inline]
+    fn deadline(&self) -> Option<i64> {
+        None
+    }
 }
 
 macro_rules! aggregate {
-    ($name:ident, spent: $spent:expr) => {
+    ($name:ident, spent: $spent:expr $(, deadline: $deadline:expr)?) => {
         impl Aggregate for $name {
             const TYPE: Type = Type::$name;
 
@@ -91,6 +97,13 @@ macro_rules! aggregate {
                 let spent: fn(&Self) -> bool = $spent;
                 spent(self)
             }
+
+            $(
+                #[inline]
+                fn deadline(&self) -> Option<i64> {
+                    $deadline(self)
+                }
+            )?
         }
     };
 }
@@ -98,7 +111,7 @@ macro_rules! aggregate {
 aggregate!(List, spent: List::is_empty);
 aggregate!(Set, spent: Set::is_empty);
 aggregate!(ZSet, spent: ZSet::is_empty);
-aggregate!(Hash, spent: Hash::is_empty);
+aggregate!(Hash, spent: Hash::is_empty, deadline: Hash::deadline);
 // An empty stream still has its groups and its last id.
 aggregate!(Stream, spent: |_| false);
 
@@ -142,6 +155,12 @@ impl<'a> ValueRef<'a> {
             Self::Hash(_) => Type::Hash,
             Self::Stream(_) => Type::Stream,
         }
+    }
+
+    /// When the first of its parts expires by itself, at the earliest.
+    #[inline]
+    pub fn deadline(&self) -> Option<i64> {
+        if let Self::Hash(hash) = self { hash.deadline() } else { None }
     }
 
     #[inline]

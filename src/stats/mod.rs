@@ -57,6 +57,8 @@ pub struct Counters {
     pub sync_partial_ok: AtomicU64,
     pub sync_partial_err: AtomicU64,
     pub expired_keys: AtomicU64,
+    /// Fields of hashes.
+    pub expired_subkeys: AtomicU64,
     pub expired_time_cap_reached: AtomicU64,
     pub expire_cycle_us: AtomicU64,
     pub evicted_keys: AtomicU64,
@@ -310,6 +312,7 @@ impl Stats {
             &c.sync_partial_ok,
             &c.sync_partial_err,
             &c.expired_keys,
+            &c.expired_subkeys,
             &c.expired_time_cap_reached,
             &c.expire_cycle_us,
             &c.evicted_keys,

@@ -387,6 +387,14 @@ impl Hash {
         }
     }
 
+    /// Takes out a field if its time was over before `now_ms`, and gives its name to `gone`.
+    pub fn take_if_due(&mut self, field: &[u8], now_ms: i64, gone: &mut Vec<Box<[u8]>>) {
+        if self.is_due(now_ms) && self.pair(field, NEVER).is_some_and(|pair| pair.is_over(now_ms)) {
+            self.remove(field, NEVER);
+            gone.push(field.into());
+        }
+    }
+
     // ---- from outside ----
 
     /// Takes stock's pairs. `None` if a field has no value or is there twice.
@@ -488,8 +496,9 @@ impl Hash {
         self.body = Body::Table(Box::new(table));
     }
 
+    /// Makes ready for expiries: as stock servers do before they look whether the fields are there.
     #[cold]
-    fn make_timed(&mut self) {
+    pub fn make_timed(&mut self) {
         if let Body::Pack(items) = &self.body {
             let mut timed = Listpack::with_capacity(items.byte_len() + items.len() * 2);
             for pair in self.iter() {

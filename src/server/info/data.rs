@@ -82,7 +82,12 @@ pub fn keyspace(engine: &Arc<Engine>, page: &mut Page) {
         let (keys, expires) = engine.ks.count(db);
         if keys > 0 {
             let avg_ttl = if expires > 0 { mean_ttl_ms(engine, db) } else { 0 };
-            page.put(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl}"));
+            // Redis 7.4 and later say how many hashes have fields that expire; told where there are any.
+            let subexpiry = match engine.ks.count_volatile(db) {
+                0 => String::new(),
+                hashes => format!(",subexpiry={hashes}"),
+            };
+            page.put(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl}{subexpiry}"));
         }
     }
 }

@@ -26,6 +26,7 @@ pub fn stats(engine: &Arc<Engine>, page: &mut Page) {
     page.put("sync_full", c.sync_full.load(Relaxed));
     page.put("sync_partial_ok", c.sync_partial_ok.load(Relaxed));
     page.put("sync_partial_err", c.sync_partial_err.load(Relaxed));
+    page.put("expired_subkeys", c.expired_subkeys.load(Relaxed));
     page.put("expired_keys", c.expired_keys.load(Relaxed));
     // The cycle finds what is due by its deadline, so nothing stale is left to be guessed at.
     page.put_ratio("expired_stale_perc", 0.0);
