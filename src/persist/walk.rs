@@ -5,18 +5,19 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::base::{clock, version};
+use crate::base::{clock, log, version};
+use crate::config::Settings;
 use crate::exec::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::shard::{Bringer, PreImage, ShardId};
-use crate::rdb::{Info, Repl, Sink, Usage, Version, WriteOptions};
+use crate::rdb::{Info, OLDEST_WITH_FIELD_EXPIRY, Repl, Sink, Usage, Version, WriteOptions};
 use crate::rdb::{put_header, put_info, put_key, put_select_db};
 
 /// Entries saved under one hold of a shard's lock.
@@ -103,14 +104,15 @@ pub fn walk_in_turn(
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
     let settings = engine.settings();
-    let version = u32::try_from(settings.rdb_version).ok().and_then(Version::new);
-    let version = version.unwrap_or(WriteOptions::default().version);
-    let options = WriteOptions { version, compress: settings.rdbcompression };
-    let saved = Arc::new(Saved { options, buffer: Mutex::default(), engine: engine.clone(), keys: AtomicU64::new(0) });
     engine.state.snapshot_keys_saved.store(0, Relaxed);
     engine.state.snapshot_kept_bytes.store(0, Relaxed);
-    let cut = {
+    let (saved, cut) = {
         let _gates = gates.is_none().then(|| engine.gates.take_all());
+        // The version comes first in the stream, and must hold whatever there is at this instant.
+        let version = version_to_write(&settings, with_data && engine.ks.has_volatile());
+        let options = WriteOptions { version, compress: settings.rdbcompression };
+        let (buffer, keys) = (Mutex::default(), AtomicU64::new(0));
+        let saved = Arc::new(Saved { options, buffer, engine: engine.clone(), keys });
         if with_data {
             let epoch = engine.state.snapshot_epoch.fetch_add(1, Relaxed) + 1;
             let sink: Arc<dyn PreImage> = saved.clone();
@@ -119,7 +121,7 @@ pub fn walk_in_turn(
         // Before anybody learns that the snapshot has begun.
         let total = (0..engine.ks.databases()).map(|db| engine.ks.count(db).0 as u64).sum();
         engine.state.snapshot_keys_total.store(total, Relaxed);
-        at_cut()
+        (saved, at_cut())
     };
     let result = pour(engine, &saved, cut.as_ref(), settings.rdbchecksum, put);
     if result.is_err() {
@@ -127,6 +129,25 @@ pub fn walk_in_turn(
     }
     caught_up(engine);
     result
+}
+
+/// The version to write: that of the directive, or the first that can hold fields that expire.
+fn version_to_write(settings: &Settings, fields_expire: bool) -> Version {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let version = u32::try_from(settings.rdb_version).ok().and_then(Version::new);
+    let version = version.unwrap_or(WriteOptions::default().version);
+    if !fields_expire || version >= OLDEST_WITH_FIELD_EXPIRY {
+        return version;
+    }
+    if !TOLD.swap(true, Relaxed) {
+        log::notice!(
+            "There are hash fields that expire: snapshots are written in RDB version {} instead of {}, which servers \
+             before Redis 7.4 cannot load",
+            OLDEST_WITH_FIELD_EXPIRY.number(),
+            version.number()
+        );
+    }
+    OLDEST_WITH_FIELD_EXPIRY
 }
 
 /// What writers brought was taken: they may bring more.

@@ -6,14 +6,17 @@
 
 use super::encode::{kind_of, put_payload};
 use super::error::{RdbError, Result};
-use super::format::{Kind, Version, row_of};
+use super::format::{Kind, OLDEST_WITH_FIELD_EXPIRY, Version, row_of};
 use super::input::{Input, Text};
 use super::reader::Payloads;
 use super::value::{Value, ValueRef, WriteOptions, read_object};
 use crate::base::crc;
 
-/// Appends the DUMP payload of `value`.
+/// Appends the DUMP payload of `value`, in a later version than that of `options` if the value needs it.
 pub fn dump(out: &mut Vec<u8>, value: ValueRef<'_>, options: &WriteOptions) {
+    let timed = matches!(value, ValueRef::Hash(hash) if hash.deadline().is_some());
+    let version = if timed { options.version.max(OLDEST_WITH_FIELD_EXPIRY) } else { options.version };
+    let options = &WriteOptions { version, ..*options };
     let from = out.len();
     out.push(kind_of(value, options).byte());
     put_payload(out, value, options);

@@ -17,6 +17,9 @@ pub struct Version(u16);
 /// Every stock server from 7.0 on reads this version.
 pub const OLDEST_LOADED_EVERYWHERE: Version = Version(10);
 
+/// Expiries of hash fields need this version at least (or Valkey's 80): Redis 7.4 and later read it.
+pub const OLDEST_WITH_FIELD_EXPIRY: Version = Version(12);
+
 impl Version {
     /// The version, if it is one that can be read here.
     pub const fn new(number: u32) -> Option<Self> {

@@ -34,7 +34,7 @@ pub use dump::{dump, restore};
 pub use encode::{Info, Repl, Sink, put_aux, put_eof, put_function, put_header, put_key, put_resize_db, put_select_db};
 pub use encode::{put_info, put_len, put_string, put_trailer};
 pub use error::RdbError;
-pub use format::{Dialect, Kind, OLDEST_LOADED_EVERYWHERE, Version};
+pub use format::{Dialect, Kind, OLDEST_LOADED_EVERYWHERE, OLDEST_WITH_FIELD_EXPIRY, Version};
 pub use reader::{Checksum, Doing, Event, Payloads, ReadOptions, Reader};
 pub use value::{Usage, Value, ValueRef, WriteOptions};
 
