@@ -11,7 +11,7 @@ use crate::base::{Error, number, rand};
 use crate::ds::hash::{Hash, NEVER, Pair, Ttl};
 use crate::ds::listpack::Item;
 use crate::keyspace::{Data, EventClass, ExpirePolicy, Key};
-use crate::resp::{OwnedArgv, Reply};
+use crate::resp::Reply;
 use crate::spec::prelude::*;
 
 pub const HDEL: Row = Row {
@@ -263,9 +263,18 @@ pub const COMMANDS: &[DataCommand] = &[
     command(&HVALS, hvals),
 ];
 
-/// The time at which fields are over for this unit. To the master's stream none ever is.
+/// To be called before a hash is looked at. Gives the time at which fields are over for this unit: to the master's
+/// stream none ever is.
 #[inline]
-pub(super) fn open(db: &mut Data<'_>, _key: Key<'_>) -> i64 {
+fn open(db: &mut Data<'_>, key: Key<'_>) -> i64 {
+    open_named(db, key, std::iter::empty())
+}
+
+/// As [`open`], for what depends on whether these fields are there, and is told to replicas as it came: for a replica, a
+/// field whose time is over is there until it hears otherwise.
+#[inline]
+pub(super) fn open_named<'f>(db: &mut Data<'_>, key: Key<'_>, fields: impl Iterator<Item = &'f [u8]>) -> i64 {
+    db.expire_fields(key, fields);
     if db.unit.policy == ExpirePolicy::Ignore { NEVER } else { db.unit.now_ms }
 }
 
@@ -311,7 +320,7 @@ fn hmset(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 
 fn hsetnx(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, field, value) = (a.key()?, a.next()?, a.next()?);
-    let now = open(db, key);
+    let now = open_named(db, key, std::iter::once(field));
     let limits = db.unit.limits;
     let set =
         db.edit_or_new(key, |hash: &mut Hash| !hash.contains(field, now) && hash.set(field, value, now, &limits))?;
@@ -324,7 +333,7 @@ fn hsetnx(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
 
 fn hincrby(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, field, by) = (a.key()?, a.next()?, a.next_i64()?);
-    let now = open(db, key);
+    let now = open_named(db, key, std::iter::once(field));
     let limits = db.unit.limits;
     let new = db.edit_or_new(key, |hash: &mut Hash| {
         let old = match hash.get(field, now) {
@@ -349,28 +358,28 @@ fn hincrbyfloat(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<
     })?;
     let now = open(db, key);
     let limits = db.unit.limits;
-    let (new, expire_ms) = db.edit_or_new(key, |hash: &mut Hash| {
-        let (new, expire_ms) = {
+    let (new, timed) = db.edit_or_new(key, |hash: &mut Hash| {
+        let (new, timed) = {
             let (old, mut text) = (hash.pair(field, now), itoa::Buffer::new());
             let value = old.as_ref().map_or(&b"0"[..], |pair| pair.value.bytes(&mut text));
             let new = number::incr_by_float(value, by).map_err(|e| match e {
                 number::FloatError::NotFloat => Error::text("ERR hash value is not a float"),
                 number::FloatError::NanOrInfinity => Error::NanOrInfinity,
             })?;
-            (new, old.and_then(|pair| pair.expire_ms))
+            (new, old.is_some_and(|pair| pair.expire_ms.is_some()))
         };
         hash.put(field, &new, Ttl::Keep, now, &limits);
-        Ok::<_, Error>((new, expire_ms))
+        Ok::<_, Error>((new, timed))
     })??;
     db.changed(key, EventClass::HASH, "hincrbyfloat");
     out.bulk(&new);
     // The sum, not the addition: replicas must not add floats on their own.
-    let set = OwnedArgv::from_words([b"HSET", key.bytes, field, &new]);
-    let Some(at) = expire_ms else { return Ok(Effect::Rewrite(set)) };
-    // HSET takes the expiry away.
-    let mut text = itoa::Buffer::new();
-    let expire: [&[u8]; 6] = [b"HPEXPIREAT", key.bytes, text.format(at).as_bytes(), b"FIELDS", b"1", field];
-    Ok(Effect::Many(vec![set, OwnedArgv::from_words(expire)]))
+    if timed {
+        // HSET takes the expiry away.
+        let words: [&[u8]; 7] = [b"HSETEX", key.bytes, b"KEEPTTL", b"FIELDS", b"1", field, &new];
+        return Ok(Effect::rewrite(words));
+    }
+    Ok(Effect::rewrite([b"HSET", key.bytes, field, &new]))
 }
 
 fn hdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {

@@ -7,6 +7,7 @@ pub mod dump;
 pub mod generic;
 pub mod geo;
 pub mod hash;
+pub mod hash_ttl;
 pub mod hyperloglog;
 pub mod lcs;
 pub mod list;
@@ -134,6 +135,7 @@ pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
         generic::COMMANDS,
         geo::COMMANDS,
         hash::COMMANDS,
+        hash_ttl::COMMANDS,
         hyperloglog::COMMANDS,
         lcs::COMMANDS,
         list::COMMANDS,

@@ -22,6 +22,7 @@ mod tutorials;
 mod types_bits;
 mod types_geo;
 mod types_hash;
+mod types_hash_ttl;
 mod types_hll;
 mod types_set;
 mod types_sort;

@@ -1,0 +1,353 @@
+//! Hash fields that expire: the same calls to Pando and to Redis 8.0; what masters, replicas, files and events make of them.
+
+use crate::harness::{Client, Kind, Reply, Server, converge, follow, wait_until};
+use crate::random::Rng;
+
+type Command = Vec<String>;
+
+fn words(line: &str) -> Command {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+const KEYS: u64 = 6;
+const SMALL: [&str; 2] = ["hash-max-listpack-entries 8", "hash-max-listpack-value 30"];
+
+/// Fields with and without an expiry, which is never near: the two servers' clocks differ.
+fn random_command(rng: &mut Rng) -> Command {
+    let key = format!("k{}", rng.below(KEYS));
+    let field = |rng: &mut Rng| match rng.below(12) {
+        0 => "a-name-that-no-listpack-may-hold".to_owned(),
+        1 => rng.below(5).to_string(),
+        _ => format!("f{}", rng.below(9)),
+    };
+    let fields = |rng: &mut Rng| {
+        let count = 1 + rng.below(3);
+        let said = if rng.below(25) == 0 { rng.pick(&["0", "x", "9", "-1"]).to_string() } else { count.to_string() };
+        let word = if rng.below(30) == 0 { "field" } else { rng.pick(&["fields", "FIELDS"]) };
+        (0..count).fold(format!("{word} {said}"), |line, _| line + " " + &field(rng))
+    };
+    let pairs = |rng: &mut Rng| {
+        let count = 1 + rng.below(3);
+        let said = if rng.below(25) == 0 { rng.pick(&["0", "x", "9", "-1"]).to_string() } else { count.to_string() };
+        (0..count).fold(format!("fields {said}"), |line, _| format!("{line} {} {}", field(rng), rng.below(500)))
+    };
+    let at_s = |rng: &mut Rng| (4_000_000_000 + rng.below(1000)).to_string();
+    let at_ms = |rng: &mut Rng| (4_000_000_000_000 + rng.below(1_000_000)).to_string();
+    let odd = |rng: &mut Rng| {
+        rng.pick(&["0", "-1", "x", "70368744177663", "70368744177664", "9223372036854775807"]).to_string()
+    };
+    let condition = |rng: &mut Rng| rng.pick(&["", "", "", " nx", " XX", " gt", " LT", " zz"]);
+    let one = field(rng);
+    words(&match rng.below(34) {
+        0..=2 => format!("hset {key} {} {} {} {}", field(rng), rng.below(99), field(rng), rng.below(99)),
+        3 => format!("hdel {key} {one}"),
+        4 => format!("hincrby {key} {one} 1"),
+        5 => format!("hincrbyfloat {key} {one} 0.5"),
+        6 => format!("hsetnx {key} {one} 7"),
+        7..=9 => format!("hpexpireat {key} {}{} {}", at_ms(rng), condition(rng), fields(rng)),
+        10 | 11 => format!("hexpireat {key} {}{} {}", at_s(rng), condition(rng), fields(rng)),
+        12 => format!(
+            "{} {key} {}{} {}",
+            rng.pick(&["hexpireat", "hpexpireat", "hexpire", "hpexpire"]),
+            odd(rng),
+            condition(rng),
+            fields(rng)
+        ),
+        13 | 14 => format!("{} {key} {}", rng.pick(&["hexpiretime", "hpexpiretime"]), fields(rng)),
+        15 | 16 => format!("hpersist {key} {}", fields(rng)),
+        17 | 18 => format!("hgetex {key} {}{}", rng.pick(&["", "persist ", "px ", "keepttl ", "exat x "]), fields(rng)),
+        19 => format!("hgetex {key} {} {} {}", rng.pick(&["pxat", "PXAT"]), at_ms(rng), fields(rng)),
+        20 => format!("hgetex {key} {} {} {}", rng.pick(&["exat", "pxat", "ex", "px"]), odd(rng), fields(rng)),
+        21 | 22 => format!("hgetdel {key} {}", fields(rng)),
+        23 | 24 => format!(
+            "hsetex {key} {}{}",
+            rng.pick(&["", "fnx ", "FXX ", "keepttl ", "fnx keepttl ", "fnx fxx ", "q "]),
+            pairs(rng)
+        ),
+        25 | 26 => format!("hsetex {key} {}pxat {} {}", rng.pick(&["", "fnx ", "fxx "]), at_ms(rng), pairs(rng)),
+        27 => format!(
+            "hsetex {key} {} {} {}{}",
+            rng.pick(&["exat", "pxat", "ex", "px"]),
+            odd(rng),
+            rng.pick(&["", "keepttl "]),
+            pairs(rng)
+        ),
+        28 => format!("hmget {key} {one} {}", field(rng)),
+        29 => format!("hlen {key}"),
+        30 => rng
+            .pick(&["copy K L", "rename K L", "del K", "object encoding K", "copy K L replace"])
+            .replace('K', &key)
+            .replace('L', &format!("k{}", rng.below(KEYS))),
+        31 => rng
+            .pick(&[
+                "hexpire s 1 fields 1 f",
+                "httl s fields 1 f",
+                "hgetex s fields 1 f",
+                "hgetdel s x",
+                "hsetex s x",
+                "hpersist s fields 0 f",
+                "hexpire s x fields 1 f",
+                "hgetdel s fields 1 f",
+            ])
+            .to_owned(),
+        32 => format!(
+            "{} {key} {}",
+            rng.pick(&["httl", "hpttl"]),
+            rng.pick(&["fields 1 nothing", "fields 0 x", "f 1 x", "fields 1 f1 f2"])
+        ),
+        _ => format!("hstrlen {key} {one}"),
+    })
+}
+
+/// Sends all of it to both, and asks for the form of each key.
+fn compare(commands: &[Command], ours: &mut Client, theirs: &mut Client) {
+    for command in commands {
+        let (mine, stock) = (ours.call(command), theirs.call(command));
+        assert_eq!(mine.to_string(), stock.to_string(), "{}", command.join(" "));
+        let encoding = ["object", "encoding", command.get(1).map_or("", |key| key)];
+        assert_eq!(ours.call(&encoding).to_string(), theirs.call(&encoding).to_string(), "after {}", command.join(" "));
+    }
+}
+
+/// The keys, their forms, and all fields with their values and expiries.
+fn content(client: &mut Client) -> Vec<String> {
+    let mut all = Vec::new();
+    for key in (0..KEYS).map(|n| format!("k{n}")) {
+        let mut fields: Vec<String> = client.call(&["hkeys", &key]).items().iter().map(Reply::text).collect();
+        fields.sort();
+        for field in &fields {
+            let value = client.call(&["hget", &key, field]);
+            let at = client.call(&["hpexpiretime", &key, "fields", "1", field]);
+            all.push(format!("{key} {field} {value} {at}"));
+        }
+    }
+    all
+}
+
+#[test]
+fn fields_expire_as_in_redis_8() {
+    if !Kind::Redis80.available() {
+        return;
+    }
+    let (ours, theirs) = (Server::start(Kind::Pando, &SMALL), Server::start(Kind::Redis80, &SMALL));
+    let (mut a, mut b) = (ours.client(), theirs.client());
+    for seed in 1..=4 {
+        println!("seed {seed}");
+        let mut rng = Rng::new(seed);
+        compare(&[words("set s text")], &mut a, &mut b);
+        for part in 0..6 {
+            let commands: Vec<Command> = (0..400).map(|_| random_command(&mut rng)).collect();
+            compare(&commands, &mut a, &mut b);
+            assert_eq!(content(&mut a), content(&mut b), "seed {seed}, part {part}");
+            assert_eq!(ours.digest(), theirs.digest(), "seed {seed}, part {part}");
+        }
+        for key in (0..KEYS).map(|n| format!("k{n}")) {
+            for ours in [true, false] {
+                let (from, to) = if ours { (&mut a, &mut b) } else { (&mut b, &mut a) };
+                let Reply::Bulk(dump) = from.call(&["dump", &key]) else { continue };
+                let restored = to.call(&[b"restore".as_slice(), b"other", b"0", &dump, b"replace"]);
+                assert_eq!(restored.to_string(), "+OK", "{key}");
+                let digests =
+                    [to.call(&["debug", "digest-value", "other"]), from.call(&["debug", "digest-value", &key])];
+                assert_eq!(digests[0], digests[1], "{key}");
+                to.run("del other");
+            }
+        }
+        compare(&[words("flushall")], &mut a, &mut b);
+    }
+}
+
+#[test]
+fn expiries_go_to_replicas_and_come_from_masters() {
+    let mut pairs = vec![[Kind::Pando, Kind::Pando]];
+    if Kind::Redis80.available() {
+        pairs.extend([[Kind::Pando, Kind::Redis80], [Kind::Redis80, Kind::Pando]]);
+    }
+    for kinds in pairs {
+        let (master, replica) = (Server::start(kinds[0], &SMALL), Server::start(kinds[1], &SMALL));
+        let mut rng = Rng::new(5);
+        let mut random = |server: &Server, count: usize| {
+            let mut client = server.client();
+            (0..count).for_each(|_| drop(client.call(&random_command(&mut rng))));
+        };
+        random(&master, 500);
+        follow(&replica, &master);
+        random(&master, 1500);
+        converge(&[&master, &replica]);
+        assert_eq!(content(&mut master.client()), content(&mut replica.client()), "{kinds:?}");
+        replica.check("replicaof no one", "+OK");
+        random(&replica, 200);
+        follow(&master, &replica);
+        random(&replica, 200);
+        converge(&[&replica, &master]);
+        assert_eq!(content(&mut master.client()), content(&mut replica.client()), "{kinds:?}");
+    }
+}
+
+#[test]
+fn a_replica_hides_a_field_until_its_master_takes_it() {
+    let (master, replica) = (Server::start(Kind::Pando, &[]), Server::start(Kind::Pando, &[]));
+    follow(&replica, &master);
+    master.script(
+        r#"debug set-active-expire 0 => +OK
+        hset h a 1 b 2 c 3 => :3
+        hpexpire h 1 fields 2 a b => [:1 :1]
+        hset one f v => :1
+        hpexpire one 1 fields 1 f => [:1]"#,
+    );
+    wait_until("the replica hides them", || replica.run("hgetall h").to_string() == "[$c $3]");
+    wait_until("and the other", || replica.run("hlen one").int() == 0);
+    replica.script(
+        r#"hmget h a b c => [$nil $nil $3]
+        hlen h => :1
+        httl h fields 2 a c => [:-2 :-1]
+        exists one => :1
+        hexists one f => :0
+        hrandfield h 5 => [$c]
+        hscan h 0 => [$0 [$c $3]]"#,
+    );
+    assert_eq!(master.info_int("stats", "expired_subkeys"), 0);
+    master.script(
+        r#"hget h a => $nil
+        hgetall one => []
+        exists one => :0
+        hset h a 7 => :1"#,
+    );
+    assert_eq!(master.info_int("stats", "expired_subkeys"), 3);
+    converge(&[&master, &replica]);
+    replica.script("hmget h a b c => [$7 $nil $3]\nexists one => :0");
+    assert_eq!(replica.info_int("stats", "expired_subkeys"), 0);
+}
+
+#[test]
+fn the_cycle_takes_fields_nobody_asks_for_and_tells_of_it() {
+    let server = Server::start(Kind::Pando, &["notify-keyspace-events Egh", "hash-max-listpack-entries 8"]);
+    let mut client = server.client();
+    let mut listener = server.client();
+    listener.run("psubscribe __keyevent@0__:*");
+    // Large and small, and more at once than go in one step.
+    let pairs: Vec<String> = (0..2000).map(|i| format!("f{i} v")).collect();
+    client.run(&format!("hset large {}", pairs.join(" ")));
+    let due: Vec<String> = (1..2000).map(|i| format!("f{i}")).collect();
+    client.run(&format!("hpexpire large 20 fields 1999 {}", due.join(" ")));
+    client.run("hset small a 1 b 2");
+    client.run("hpexpire small 20 fields 2 a b");
+    client.run("hpexpire large 900000 fields 1 f0");
+    assert!(server.info("keyspace", "db0").ends_with("subexpiry=2"));
+    wait_until("all are gone", || server.info_int("stats", "expired_subkeys") == 2001);
+    client.script("hlen large => :1\nexists small => :0\nhttl large fields 1 f0 => [:900]");
+    assert!(server.info("keyspace", "db0").ends_with("subexpiry=1"));
+    client.run("hpersist large fields 1 f0");
+    assert!(!server.info("keyspace", "db0").contains("subexpiry"));
+    client.run("hset the-end x 1");
+    let (mut expired, mut deleted) = (0, 0);
+    loop {
+        let event = listener.read().to_string();
+        expired += usize::from(event.contains(":hexpired"));
+        deleted += usize::from(event.contains(":del $small"));
+        if event.contains("the-end") {
+            break;
+        }
+    }
+    assert!(expired >= 2 && deleted == 1, "{expired} {deleted}");
+}
+
+/// The events of some commands, in order.
+fn events(kind: Kind, commands: &[&str]) -> Vec<String> {
+    let server = Server::start(kind, &["notify-keyspace-events EA"]);
+    let mut listener = server.client();
+    listener.run("psubscribe __keyevent@0__:*");
+    let mut client = server.client();
+    for command in commands {
+        client.run(command);
+    }
+    client.run("set the-end x");
+    let mut seen = Vec::new();
+    loop {
+        let event = listener.read().to_string();
+        if event.contains("the-end") {
+            return seen;
+        }
+        seen.push(event);
+    }
+}
+
+#[test]
+fn expiries_of_fields_tell_the_stock_events() {
+    let commands = [
+        "hset h a 1 b 2 c 3 d 4 e 5",
+        "hexpire h 100 fields 3 a b x",
+        "hpexpire h 100000 nx fields 2 a c",
+        "hexpire h 0 fields 2 a b",
+        "hpersist h fields 2 c d",
+        "hpersist h fields 1 d",
+        "hgetex h ex 100 fields 2 c x",
+        "hgetex h persist fields 2 c x",
+        "hgetex h persist fields 2 c x",
+        "hgetex h fields 1 c",
+        "hgetex h pxat 1 fields 2 c x",
+        "hgetex h ex 0 fields 3 d e x",
+        "hsetex h ex 100 fields 2 a 1 b 2",
+        "hsetex h keepttl fields 1 a 3",
+        "hsetex h fxx px 100000 fields 1 a 3",
+        "hsetex h pxat 1 fields 1 a 3",
+        "hsetex h fnx fields 1 q 3",
+        "hsetex h fnx fields 1 q 3",
+        "hgetdel h fields 3 a q x",
+        "hgetdel h fields 1 b",
+        "hsetex n pxat 1 fields 2 a 1 b 2",
+        "hset n c 1 a 1",
+        "hsetex n pxat 1 fields 2 a 1 b 2",
+        "hsetex n pxat 1 fields 1 c 1",
+    ];
+    if Kind::Redis80.available() {
+        assert_eq!(events(Kind::Pando, &commands), events(Kind::Redis80, &commands));
+    }
+}
+
+#[test]
+fn files_are_of_a_later_version_only_where_fields_expire() {
+    let mut server = Server::start(Kind::Pando, &["hash-max-listpack-entries 8"]);
+    let version = |server: &Server| {
+        server.check("save", "+OK");
+        String::from_utf8_lossy(&std::fs::read(server.path("dump.rdb")).unwrap()[..9]).into_owned()
+    };
+    server.run("hset plain a 1");
+    assert_eq!(version(&server), "REDIS0010");
+    server.run("hset small a 1 b 2");
+    server.run(&format!("hset large {}", (0..20).map(|i| format!("f{i} v ")).collect::<String>().trim()));
+    server.check("hpexpireat small 4000000000123 fields 1 b", "[:1]");
+    server.check("hpexpireat large 4000000000456 fields 2 f3 f4", "[:1 :1]");
+    assert_eq!(version(&server), "REDIS0012");
+    assert!(server.log_has("hash fields that expire"));
+    let before = server.digest();
+    server.restart();
+    assert_eq!(server.digest(), before);
+    server.script(
+        r#"object encoding small => $listpackex
+        object encoding large => $hashtable
+        hpexpiretime small fields 2 a b => [:-1 :4000000000123]
+        hpexpiretime large fields 3 f2 f3 f4 => [:-1 :4000000000456 :4000000000456]
+        debug reload => +OK
+        hpexpiretime small fields 2 a b => [:-1 :4000000000123]
+        hpersist small fields 1 b => [:1]
+        del large => :1"#,
+    );
+    assert_eq!(version(&server), "REDIS0010");
+    server.restart();
+    server.script("object encoding small => $listpack\nhgetall small => [$a $1 $b $2]");
+}
+
+#[test]
+fn conditions_on_the_key_are_those_of_valkey() {
+    Server::start(Kind::Pando, &[]).script(
+        r#"hsetex h xx fields 1 a 1 => :0
+        exists h => :0
+        hsetex h nx fields 1 a 1 => :1
+        hsetex h nx fields 1 a 2 => :0
+        hsetex h xx fnx ex 100 fields 1 b 2 => :1
+        hsetex h nx xx fields 1 b 2 => -ERR syntax error
+        hgetall h => [$b $2 $a $1]
+        httl h fields 2 a b => [:-1 :100]"#,
+    );
+}
