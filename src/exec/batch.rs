@@ -69,6 +69,8 @@ pub struct Prepared<'e> {
     found: Option<&'e Command>,
     /// Hash of word 1, if it is the only key.
     hash: Option<u64>,
+    /// Hash of the element that it looks for first in the key's value.
+    element: Option<u64>,
     /// The request behind it has a single key of the same shard.
     same_shard_next: bool,
 }
@@ -240,8 +242,10 @@ impl<'e> Runner<'e> {
         let mut list = PreparedList::new();
         for argv in requests {
             let found = self.engine.table.resolve(&argv).ok();
-            let key = found.filter(|c| c.first_key_fast).and_then(|_| argv.get(1));
-            list.push(Prepared { found, hash: key.map(crate::base::hash::hash), same_shard_next: false });
+            let single = found.filter(|c| c.first_key_fast);
+            let hash = single.and_then(|_| argv.get(1)).map(crate::base::hash::hash);
+            let element = single.filter(|c| c.row.element != 0).and_then(|c| argv.get(usize::from(c.row.element)));
+            list.push(Prepared { found, hash, element: element.map(crate::base::hash::hash), same_shard_next: false });
         }
         if list.len() > 1 {
             let ks = &self.engine.ks;
@@ -251,6 +255,11 @@ impl<'e> Runner<'e> {
             }
             list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_bucket(db, h));
             list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_entry(db, h));
+            for run in list.chunk_by(|a, b| a.hash == b.hash).filter(|run| run.len() > 1) {
+                if let (Some(hash), Some(_)) = (run[0].hash, run[0].element) {
+                    ks.prefetch_elements(db, hash, run.iter().filter_map(|p| p.element));
+                }
+            }
         }
         list
     }
