@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{DataCommand, Effect, command};
-use crate::base::{Error, number};
+use crate::base::{Error, log, number};
 use crate::keyspace::{Data, EventClass, ExpirePolicy};
 use crate::rdb::{self, Payloads, RdbError, WriteOptions};
 use crate::resp::{OwnedArgv, Reply};
@@ -101,7 +101,10 @@ fn restore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     let payloads = Payloads::Decode(db.unit.limits);
     let value = rdb::restore(payload, !rdb::SKIP_CHECKSUM.load(Relaxed), payloads).map_err(|e| match e {
         RdbError::Footer => Error::DumpChecksum,
-        _ => Error::BadDataFormat,
+        damaged => {
+            log::warning!("A RESTORE payload is damaged: {damaged}");
+            Error::BadDataFormat
+        }
     })?;
     if value.is_spent() {
         return Err(Error::BadDataFormat);

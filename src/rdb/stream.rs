@@ -79,7 +79,7 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, _limits: &Limits) 
             return input.corrupt("a stream's node has a key that is no id");
         };
         let Ok(node) = Node::from_bytes(string(input)?) else {
-            return input.corrupt("a stream's node is not what it should be");
+            return input.corrupt("Stream listpack integrity check failed");
         };
         if nodes.insert(StreamId::from_bytes(key), node).is_some() {
             return input.corrupt("a stream has two nodes of one id");
@@ -125,7 +125,7 @@ fn read_group<R: Read>(kind: Kind, input: &mut Input<R>, mut group: Group) -> Re
         let seen_ms = i64::from_le_bytes(input.array()?);
         let active_ms = if kind == Kind::Stream3 { i64::from_le_bytes(input.array()?) } else { seen_ms };
         let Some(consumer) = group.create(&name, seen_ms) else {
-            return input.corrupt("a group has two consumers of one name");
+            return input.corrupt("Duplicate stream consumer detected");
         };
         group.consumer_mut(consumer).active_ms = active_ms;
         for _ in 0..input.len()? {
