@@ -194,6 +194,8 @@ impl Service<'_> {
             // The unit is our master's; those who wait here are clients.
             data.unit.policy = ExpirePolicy::Hide;
         }
+        // Each that is served is a unit in its own right: what expired during a long transaction is over.
+        data.unit.now_ms = clock::now_ms();
         while let Some(ready) = data.unit.ready.pop_front() {
             // Who finds nothing keeps its place, so every waiter of the queue is met once.
             let mut place = 0;
