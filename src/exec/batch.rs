@@ -313,6 +313,12 @@ impl<'e> Runner<'e> {
         if !session.own_pushes.is_empty() {
             out.raw(&std::mem::take(&mut session.own_pushes));
         }
+        if session.subs.is_some()
+            && let Some(messages) = session.handle.mail()
+        {
+            // Events of its own commands, too, come to a client before the next reply.
+            out.raw(&messages);
+        }
         if session.close_after_reply { Next::Close } else { next }
     }
 

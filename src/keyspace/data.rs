@@ -188,7 +188,6 @@ impl<'a> Data<'a> {
         if let Some(entry) = self.take(key) {
             self.discard(entry);
             let db = self.db;
-            locked(&mut self.locks, self.ks, key.hash).waiters.note(db, key, self.unit);
             self.unit.expired += 1;
             self.unit.gone.push(Gone { db, key: key.bytes.into(), fields: Vec::new() });
             self.unit.event(EventClass::EXPIRED, "expired", db, key.bytes);
@@ -593,13 +592,16 @@ impl<'a> Data<'a> {
     /// Takes an entry out, expired or not. The caller tells of the change.
     pub fn take(&mut self, key: Key<'_>) -> Option<Entry> {
         let db = self.db;
-        let shard = self.shard(key.hash);
+        let shard = locked(&mut self.locks, self.ks, key.hash);
         shard.before_write(db, key.hash);
         let d = &mut shard.dbs[db];
         let entry = d.dict.remove(key.hash, key.bytes)?;
         d.expiring -= usize::from(entry.expire_ms().is_some());
         d.deadline_moved(key.hash, entry.value().deadline(), None);
         shard.signal(db, key.bytes);
+        if !shard.waiters.is_empty() {
+            shard.waiters.note(db, key, self.unit);
+        }
         Some(entry)
     }
 

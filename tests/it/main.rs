@@ -3,6 +3,7 @@
 //! `PANDO_BIN` puts another program in Pando's place; with the stock server there, every test must pass too.
 
 mod basics;
+mod blocking;
 mod boot;
 mod by_table;
 mod clients;
