@@ -254,6 +254,8 @@ proptest! {
         }
         if let Ok(node) = Node::from_bytes(bytes) {
             let mut stream = Stream::from_nodes([(id, node)].into(), u64::MAX);
+            let one = vec![(b"f".to_vec(), b"v".to_vec())];
+            let _ = stream.add(NewId::Auto, 9, 1, pairs(&one), &limits(0, 0));
             let all: Vec<_> = stream.range(StreamId::MIN, StreamId::MAX).map(|e| (e.id, words(&e))).collect();
             stream.range_back(StreamId::MIN, StreamId::MAX).for_each(|e| drop(words(&e)));
             for (id, _) in all {
