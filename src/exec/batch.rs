@@ -24,7 +24,7 @@ use crate::base::{Error, clock};
 use crate::cmd::{DataFn, Effect};
 use crate::config::{MaxmemoryPolicy, Settings};
 use crate::keyspace::unit::Touch;
-use crate::keyspace::{Data, ExpirePolicy, Unit};
+use crate::keyspace::{Data, ExpirePolicy, HeldShard, Unit};
 use crate::resp::{Argv, Reply};
 use crate::spec::{Entry, Flags, Row, flag as row_flag};
 use crate::stats::memory;
@@ -69,6 +69,10 @@ pub struct Prepared<'e> {
     found: Option<&'e Command>,
     /// Hash of word 1, if it is the only key.
     hash: Option<u64>,
+    /// Hash of the element that it looks for first in the key's value.
+    element: Option<u64>,
+    /// The request behind it has a single key of the same shard.
+    same_shard_next: bool,
 }
 
 /// Whose requests these are.
@@ -96,6 +100,9 @@ pub struct Runner<'e> {
     settings: Guard<Arc<Settings>>,
     source: Source,
     gate: Option<Gate<'e>>,
+    /// Consecutive requests for one shard share a hold of its lock: many clients at one large value would else spend
+    /// their time on handing the lock over.
+    held: Option<HeldShard<'e>>,
     unit: Unit,
     forbidden: u32,
     /// The role (see `State::role_epoch`) for which `forbidden` holds; for a master's stream, the one it belongs to.
@@ -127,6 +134,7 @@ impl<'e> Runner<'e> {
             settings: engine.config.now(),
             source,
             gate: None,
+            held: None,
             unit: Unit::default(),
             forbidden: 0,
             role_epoch: engine.state.role_epoch(),
@@ -203,6 +211,7 @@ impl<'e> Runner<'e> {
 
     #[cold]
     fn make_room(&mut self) {
+        self.held = None;
         let (engine, limit) = (self.engine, self.settings.maxmemory as usize);
         let outcome = {
             let _gate = self.gate.is_none().then(|| engine.gates.pass(self.worker));
@@ -227,17 +236,30 @@ impl<'e> Runner<'e> {
     }
 
     /// Looks requests up and asks the processor for what they will touch.
-    pub fn prepare<'a>(&self, db: usize, requests: impl Iterator<Item = Argv<'a>>) -> PreparedList<'e> {
+    pub fn prepare<'a>(&mut self, db: usize, requests: impl Iterator<Item = Argv<'a>>) -> PreparedList<'e> {
+        // Below, one lock is taken after the other.
+        self.held = None;
         let mut list = PreparedList::new();
         for argv in requests {
             let found = self.engine.table.resolve(&argv).ok();
-            let key = found.filter(|c| c.first_key_fast).and_then(|_| argv.get(1));
-            list.push(Prepared { found, hash: key.map(crate::base::hash::hash) });
+            let single = found.filter(|c| c.first_key_fast);
+            let hash = single.and_then(|_| argv.get(1)).map(crate::base::hash::hash);
+            let element = single.filter(|c| c.row.element != 0).and_then(|c| argv.get(usize::from(c.row.element)));
+            list.push(Prepared { found, hash, element: element.map(crate::base::hash::hash), same_shard_next: false });
         }
         if list.len() > 1 {
             let ks = &self.engine.ks;
+            let shard = |p: &Prepared<'_>| p.hash.map(|h| ks.shard_of(h));
+            for i in 1..list.len() {
+                list[i - 1].same_shard_next = list[i].hash.is_some() && shard(&list[i - 1]) == shard(&list[i]);
+            }
             list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_bucket(db, h));
             list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_entry(db, h));
+            for run in list.chunk_by(|a, b| a.hash == b.hash).filter(|run| run.len() > 1) {
+                if let (Some(hash), Some(_)) = (run[0].hash, run[0].element) {
+                    ks.prefetch_elements(db, hash, run.iter().filter_map(|p| p.element));
+                }
+            }
         }
         list
     }
@@ -256,7 +278,7 @@ impl<'e> Runner<'e> {
         let next = match self.admit(session, prepared, argv) {
             Ok(Admitted::Run(command)) => {
                 pushes = command.row.flags.has_all(row_flag::PUBSUB.or(row_flag::WHILE_SUBSCRIBED));
-                self.carry_out(session, command, prepared.hash, argv, raw, out)
+                self.carry_out(session, command, prepared, argv, raw, out)
             }
             Ok(Admitted::Queued) => {
                 out.queued();
@@ -478,7 +500,7 @@ impl<'e> Runner<'e> {
         &mut self,
         session: &mut Session,
         command: &'e Command,
-        hash: Option<u64>,
+        prepared: Prepared<'e>,
         argv: Argv<'_>,
         raw: Option<&[u8]>,
         out: &mut Reply,
@@ -496,7 +518,9 @@ impl<'e> Runner<'e> {
                 let next = if row.runs_alone(&argv) {
                     self.run_alone(session, command, f, argv, raw, out)
                 } else {
-                    self.run_data(session, command, f, hash, argv, raw, out)
+                    // Making room for writes takes locks of its own.
+                    let keep = prepared.same_shard_next && self.forbidden == 0 && self.settings.maxmemory == 0;
+                    self.run_data(session, command, f, prepared.hash, keep, argv, raw, out)
                 };
                 match next {
                     paused @ Next::Paused { .. } => return paused,
@@ -546,6 +570,7 @@ impl<'e> Runner<'e> {
         command: &Command,
         f: DataFn,
         hash: Option<u64>,
+        keep: bool,
         argv: Argv<'_>,
         raw: Option<&[u8]>,
         out: &mut Reply,
@@ -559,8 +584,19 @@ impl<'e> Runner<'e> {
         }
         self.quiet(session);
         let mut args = command.args(argv);
-        let mut data = match hash {
-            Some(hash) => {
+        let shard = hash.map(|hash| engine.ks.shard_of(hash));
+        if self.held.as_ref().is_some_and(|held| shard.is_none_or(|id| !held.is(id) || held.someone_waits())) {
+            self.held = None;
+        }
+        if let Some(id) = shard.filter(|_| keep && self.held.is_none()) {
+            self.held = Some(HeldShard::lock(&engine.ks, id)).filter(|held| !held.someone_waits());
+        }
+        let mut data = match (hash, &mut self.held) {
+            (Some(hash), Some(held)) => {
+                args = args.with_key_hash(1, hash);
+                Data::within(&engine.ks, held, session.db, &mut self.unit)
+            }
+            (Some(hash), None) => {
                 args = args.with_key_hash(1, hash);
                 let mut data = Data::lock_one(&engine.ks, hash, session.db, &mut self.unit);
                 if data.someone_waits() {
@@ -568,7 +604,7 @@ impl<'e> Runner<'e> {
                 }
                 data
             }
-            None => {
+            (None, _) => {
                 let hashes = block::declared(command.row, argv);
                 let mut data = Data::lock_many(&engine.ks, hashes.iter().copied(), session.db, &mut self.unit);
                 if data.someone_waits() {
@@ -617,6 +653,9 @@ impl<'e> Runner<'e> {
         Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
             .follow_up(&mut data);
         drop(data);
+        if !keep {
+            self.held = None;
+        }
         self.settle();
         next
     }
@@ -774,6 +813,7 @@ impl<'e> Runner<'e> {
 
     /// Runs `f` behind this worker's gate: what it does is on one side of every cut.
     pub fn behind_gate<R>(&mut self, f: impl FnOnce(&Engine) -> R) -> R {
+        self.held = None;
         if self.gate.is_none() {
             self.gate = Some(self.engine.gates.pass(self.worker));
         }
@@ -783,6 +823,7 @@ impl<'e> Runner<'e> {
     /// Lets units that must run alone go first.
     #[inline]
     pub fn leave_gate(&mut self) {
+        self.held = None;
         if self.passed.applied > 0 {
             self.hand_over_passed();
         }

@@ -34,10 +34,35 @@ const FIELDS_AT_ONCE: usize = 64;
 /// The shard locks of one unit.
 enum Locks<'a> {
     One(ShardId, MutexGuard<'a, Shard>),
+    /// The caller keeps the lock, for the unit that follows.
+    Lent(ShardId, &'a mut Shard),
     /// In ascending order.
     Some(SmallVec<[(ShardId, MutexGuard<'a, Shard>); 8]>),
     /// The unit runs alone: locks are taken when first needed, in any order, as nobody else holds two.
     Alone(Vec<Option<MutexGuard<'a, Shard>>>),
+}
+
+/// A shard that stays locked from one unit to the next.
+pub struct HeldShard<'a> {
+    id: ShardId,
+    guard: MutexGuard<'a, Shard>,
+}
+
+impl<'a> HeldShard<'a> {
+    pub fn lock(ks: &'a Keyspace, id: ShardId) -> Self {
+        Self { id, guard: ks.lock(id) }
+    }
+
+    #[inline]
+    pub fn is(&self, id: ShardId) -> bool {
+        self.id == id
+    }
+
+    /// Whether clients wait for keys of it: serving them may take more locks.
+    #[inline]
+    pub fn someone_waits(&self) -> bool {
+        !self.guard.waiters.is_empty()
+    }
 }
 
 pub struct Data<'a> {
@@ -54,6 +79,12 @@ impl<'a> Data<'a> {
     pub fn lock_one(ks: &'a Keyspace, hash: u64, db: usize, unit: &'a mut Unit) -> Self {
         let id = ks.shard_of(hash);
         Self { ks, locks: Locks::One(id, ks.lock(id)), unit, db }
+    }
+
+    /// For a unit whose only key is of a shard that the caller has locked.
+    #[inline]
+    pub fn within(ks: &'a Keyspace, held: &'a mut HeldShard<'_>, db: usize, unit: &'a mut Unit) -> Self {
+        Self { ks, locks: Locks::Lent(held.id, &mut held.guard), unit, db }
     }
 
     /// For a unit with these keys' hashes.
@@ -83,6 +114,7 @@ impl<'a> Data<'a> {
     pub fn someone_waits(&self) -> bool {
         match &self.locks {
             Locks::One(_, guard) => !guard.waiters.is_empty(),
+            Locks::Lent(_, shard) => !shard.waiters.is_empty(),
             Locks::Some(guards) => guards.iter().any(|(_, guard)| !guard.waiters.is_empty()),
             Locks::Alone(_) => false,
         }
@@ -93,6 +125,7 @@ impl<'a> Data<'a> {
         let id = self.ks.shard_of(hash);
         match &self.locks {
             Locks::One(held, guard) => (*held == id).then_some(&**guard),
+            Locks::Lent(held, shard) => (*held == id).then_some(&**shard),
             Locks::Some(guards) => {
                 let at = guards.binary_search_by_key(&id, |(held, _)| *held).ok()?;
                 Some(&*guards[at].1)
@@ -117,7 +150,9 @@ impl<'a> Data<'a> {
                 Locks::Alone(guards) => {
                     f(guards[i as usize].get_or_insert_with(|| self.ks.lock(ShardId(i))), self.unit);
                 }
-                Locks::One(..) | Locks::Some(_) => debug_assert!(false, "the unit does not run alone"),
+                Locks::One(..) | Locks::Lent(..) | Locks::Some(_) => {
+                    debug_assert!(false, "the unit does not run alone")
+                }
             }
         }
     }
@@ -702,6 +737,10 @@ fn locked<'l, 'a>(locks: &'l mut Locks<'a>, ks: &'a Keyspace, hash: u64) -> &'l 
         Locks::One(held, guard) => {
             debug_assert_eq!(*held, id, "a unit touched a key it did not declare");
             guard
+        }
+        Locks::Lent(held, shard) => {
+            debug_assert_eq!(*held, id, "a unit touched a key it did not declare");
+            shard
         }
         Locks::Some(guards) => {
             let at = guards.binary_search_by_key(&id, |(held, _)| *held);

@@ -11,7 +11,7 @@ pub mod unit;
 pub mod value;
 pub mod waiters;
 
-pub use data::{Data, KeepTtl};
+pub use data::{Data, HeldShard, KeepTtl};
 pub use entry::Entry;
 pub use event::{Event, EventClass};
 pub use key::Key;

@@ -15,7 +15,7 @@ use super::entry::Entry;
 use super::value::Object;
 use super::waiters::Waiters;
 use crate::base::hash;
-use crate::ds::dict::Dict;
+use crate::ds::dict::{Dict, Fetch};
 
 /// Index of a shard: the top bits of a key's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +145,15 @@ impl Keyspace {
     #[inline]
     pub fn prefetch_entry(&self, db: usize, hash: u64) {
         self.lock(self.shard_of(hash)).dbs[db].dict.prefetch_entry(hash);
+    }
+
+    /// Asks the processor for what looks for elements of one key's value will touch, for all of them together.
+    pub fn prefetch_elements(&self, db: usize, hash: u64, elements: impl Iterator<Item = u64> + Clone) {
+        let shard = self.lock(self.shard_of(hash));
+        let Some(entry) = shard.dbs[db].dict.likely(hash) else { return };
+        for what in [Fetch::Bucket, Fetch::Entry] {
+            elements.clone().for_each(|element| entry.value().fetch(element, what));
+        }
     }
 
     /// Keys in one database, and how many of them expire. Shards are counted one after the other.

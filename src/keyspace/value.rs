@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::ds::dict::Fetch;
 use crate::ds::{hash::Hash, list::List, set::Set, stream::Stream, zset::ZSet};
 
 /// The types as TYPE and SCAN name them.
@@ -180,6 +181,17 @@ impl<'a> ValueRef<'a> {
             Self::Stream(v) => v.memory_bytes(),
         };
         size_of::<Object>() + heap
+    }
+
+    /// Asks the processor for what a look for an element of this hash will touch.
+    #[inline]
+    pub fn fetch(&self, hash: u64, what: Fetch) {
+        match self {
+            Self::Set(v) => v.fetch(hash, what),
+            Self::ZSet(v) => v.fetch(hash, what),
+            Self::Hash(v) => v.fetch(hash, what),
+            Self::Int(_) | Self::Str(_) | Self::Large(_) | Self::List(_) | Self::Stream(_) => {}
+        }
     }
 
     /// How many allocations go with it: what frees many is freed off the worker.

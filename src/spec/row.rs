@@ -42,6 +42,9 @@ pub struct Row {
     pub find_keys: Option<KeyFinder>,
     /// Of an exclusive row: whether a call names all the keys it touches, and so need not run alone.
     pub names_keys: Option<fn(&Argv<'_>) -> bool>,
+    /// The word that names the first element the command looks for in its key's value; 0: none. A hint, for memory to be
+    /// fetched ahead.
+    pub element: u8,
     pub channels: Channels,
     pub tips: &'static [&'static str],
     pub since: &'static str,
@@ -62,6 +65,7 @@ impl Row {
         keys: &[],
         find_keys: None,
         names_keys: None,
+        element: 0,
         channels: Channels::NONE,
         tips: &[],
         since: "1.0.0",

@@ -25,6 +25,7 @@ mod types_geo;
 mod types_hash;
 mod types_hash_ttl;
 mod types_hll;
+mod types_list;
 mod types_set;
 mod types_sort;
 mod types_stream;

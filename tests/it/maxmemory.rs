@@ -171,7 +171,9 @@ fn replicas_are_told_what_went_and_listeners_too() {
         assert_eq!(told.len() as i64, evicted, "each key went once");
         wait_until("the replica has it all", || master.digest() == replica.digest());
         let stat = format!("cmdstat_{}", word.to_lowercase());
-        assert!(replica.info("commandstats", &stat).starts_with(&format!("calls={evicted},")), "{word}");
+        wait_until(&format!("the replica has seen {evicted} {word}"), || {
+            replica.info("commandstats", &stat).starts_with(&format!("calls={evicted},"))
+        });
     }
 }
 

@@ -54,6 +54,6 @@ mod thin;
 mod walk;
 
 pub use slot::{FoundSlot, Slot, SlotMut, VacantSlot};
-pub use table::Dict;
+pub use table::{Dict, Fetch};
 pub use thin::{Keyed, Thin, ThinOwned};
 pub use walk::{Iter, SegmentEntries, SegmentRef};

@@ -31,6 +31,14 @@ unsafe impl<T: ThinOwned + Send> Send for Dict<T> {}
 // SAFETY: as above; `&Dict` gives out `&T` only.
 unsafe impl<T: ThinOwned + Sync> Sync for Dict<T> {}
 
+/// One step of fetching ahead what a lookup will touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    Bucket,
+    /// The bucket should have come.
+    Entry,
+}
+
 /// Where an item lies: a slot of a bucket of its segment, or in the list.
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
@@ -80,6 +88,15 @@ impl<T: ThinOwned> Dict<T> {
         buckets * size_of::<Bucket>() + self.directory.memory_bytes() + list
     }
 
+    /// Asks the processor for what a lookup will touch.
+    #[inline]
+    pub fn fetch(&self, hash: u64, what: Fetch) {
+        match what {
+            Fetch::Bucket => self.prefetch(hash),
+            Fetch::Entry => self.prefetch_entry(hash),
+        }
+    }
+
     /// Asks the processor for the bucket of a hash.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
@@ -89,6 +106,24 @@ impl<T: ThinOwned> Dict<T> {
         prefetch_line(bucket);
         // What does not fit there lies in the next one, most often; an address past the end is harmless.
         prefetch_line(bucket.wrapping_add(1));
+    }
+
+    /// The item that a hash most likely belongs to, its key not compared: good for guesses only.
+    #[inline]
+    pub fn likely(&self, hash: u64) -> Option<&T> {
+        let position = self.directory.position(hash);
+        let segment = self.directory.segment_of(position);
+        if segment.is_vacant() {
+            return None;
+        }
+        let shape = segment.shape();
+        let home = shape.home(position);
+        // SAFETY: the segment is the directory's, so allocated, and `home` is below its bucket count.
+        let bucket = unsafe { segment.bucket(home) };
+        let tag = shape.tag(position);
+        let slot = bucket.matches(fingerprint(hash)).find(|&i| bucket.slot(i).is_some_and(|t| t.tag() == tag))?;
+        // SAFETY: the pointer leads to a live item, which stays as long as `self` is not changed.
+        Some(unsafe { &*self.item_ptr(segment, Spot { bucket: home, slot }) })
     }
 
     /// Asks the processor for the item of a hash; the bucket should have come.

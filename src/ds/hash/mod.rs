@@ -16,6 +16,7 @@ mod tests;
 use field::Field;
 use table::Table;
 
+use super::dict::Fetch;
 use super::listpack::{self, Item, Listpack, Pos};
 use super::{Limits, dict};
 use crate::base::hash::hash;
@@ -107,6 +108,14 @@ impl Hash {
             return self.len();
         }
         self.live(now_ms).count()
+    }
+
+    /// Asks the processor for what a look for a field of this hash will touch.
+    #[inline]
+    pub fn fetch(&self, hash: u64, what: Fetch) {
+        if let Body::Table(large) = &self.body {
+            large.fetch(hash, what);
+        }
     }
 
     /// The stock name of how it is kept.

@@ -3,7 +3,7 @@
 
 use super::field::Field;
 use crate::base::hash::hash;
-use crate::ds::dict::{Dict, Slot};
+use crate::ds::dict::{Dict, Fetch, Slot};
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -27,6 +27,11 @@ impl Table {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.dict.len()
+    }
+
+    #[inline]
+    pub(super) fn fetch(&self, hash: u64, what: Fetch) {
+        self.dict.fetch(hash, what);
     }
 
     #[inline]

@@ -12,7 +12,7 @@ mod sample;
 use smallvec::SmallVec;
 
 use super::Limits;
-use super::dict::{self, Dict, Slot};
+use super::dict::{self, Dict, Fetch, Slot};
 use super::intset::{self, IntSet};
 use super::listpack::{self, Item, Listpack};
 use super::member::Member;
@@ -134,6 +134,14 @@ impl Set {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Asks the processor for what a look for a member of this hash will touch.
+    #[inline]
+    pub fn fetch(&self, hash: u64, what: Fetch) {
+        if let Form::Table(table) = &self.0 {
+            table.fetch(hash, what);
+        }
     }
 
     /// The stock name of how it is kept.

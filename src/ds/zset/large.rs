@@ -8,7 +8,7 @@ use super::range::{LexBound, LexRange, ScoreRange};
 use super::{Added, How, decide};
 use crate::base::hash::hash;
 use crate::ds::btree::{self, At, AtBytes, AtScore, Member, MemberRef, Tree};
-use crate::ds::dict::{Dict, Keyed, Slot};
+use crate::ds::dict::{Dict, Fetch, Keyed, Slot};
 
 pub(super) struct Large {
     members: Dict<Member>,
@@ -47,6 +47,11 @@ impl Large {
 
     pub(super) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.members.memory_bytes() + self.tree.memory_bytes() + self.member_bytes
+    }
+
+    #[inline]
+    pub(super) fn fetch(&self, hash: u64, what: Fetch) {
+        self.members.fetch(hash, what);
     }
 
     #[inline]

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use super::Limits;
 use super::btree;
+use super::dict::Fetch;
 use super::dict::Keyed;
 use super::listpack::{Item, Listpack};
 use crate::base::number::{self, IntText};
@@ -154,6 +155,14 @@ impl ZSet {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Asks the processor for what a look for a member of this hash will touch.
+    #[inline]
+    pub fn fetch(&self, hash: u64, what: Fetch) {
+        if let Repr::Large(large) = &self.0 {
+            large.fetch(hash, what);
+        }
     }
 
     /// The stock name of how it is kept.
