@@ -42,8 +42,8 @@ pub enum Fetch {
 /// Where an item lies: a slot of a bucket of its segment, or in the list.
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
-    bucket: usize,
-    slot: usize,
+    pub(super) bucket: usize,
+    pub(super) slot: usize,
 }
 
 /// Stands for the list in place of a bucket.

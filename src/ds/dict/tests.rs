@@ -457,6 +457,28 @@ fn random_items_come_uniformly() {
 }
 
 #[test]
+fn taking_at_random_takes_each_item_once() {
+    for hash_of in HASHES {
+        let n = if hash_of(&key(0)) == good(&key(0)) { 3000 } else { 200 };
+        let mut dict: Dict<Item> = Dict::new(0, hash_of);
+        let mut left = HashSet::new();
+        for k in 0..n {
+            dict.insert(hash_of(&key(k)), Item::new(&key(k), u64::from(k)));
+            left.insert(u64::from(k));
+        }
+        for r in 0..u64::from(n) {
+            let item = dict.take_random(good(&r.to_le_bytes())).expect("not empty");
+            assert!(left.remove(&item.value()));
+            assert!(dict.get(hash_of(item.key()), item.key()).is_none());
+            if r % 37 == 0 {
+                verify(&dict);
+            }
+        }
+        assert!(dict.is_empty() && dict.take_random(1).is_none());
+    }
+}
+
+#[test]
 fn deadlines_follow_their_segments() {
     let mut dict: Dict<Item> = Dict::new(0, good);
     for k in 0..5_000u32 {

@@ -6,7 +6,7 @@
 use super::bucket::{Bucket, LISTED, SLOTS, SlotSet};
 use super::directory::At;
 use super::segment::{MAX_BUCKETS, Segment};
-use super::table::Dict;
+use super::table::{Dict, Spot};
 use super::thin::ThinOwned;
 
 /// Bits of a position below a cursor.
@@ -82,6 +82,36 @@ impl<T: ThinOwned> Dict<T> {
 
     /// An item chosen by the random number `r`, each with the same probability.
     pub fn random(&self, r: u64) -> Option<&T> {
+        match self.draw(r)? {
+            Drawn::Slot { at, bucket, slot } => {
+                // SAFETY: the segment is the directory's and has that bucket; nobody changes it while `self` is borrowed.
+                Some(item_in(unsafe { self.directory.segment(at).bucket(bucket) }, slot))
+            }
+            Drawn::Listed(i) => self.listed().get(i),
+            Drawn::Nothing => self.iter().next(),
+        }
+    }
+
+    /// Takes out what [`Dict::random`] would give.
+    pub fn take_random(&mut self, r: u64) -> Option<T> {
+        match self.draw(r)? {
+            Drawn::Slot { at, bucket, slot } => {
+                let segment = self.directory.segment(at);
+                let shape = segment.shape();
+                // SAFETY: as in `random`.
+                let tag = unsafe { segment.bucket(bucket) }.slot(slot)?.tag();
+                // Any position of the item's own bucket will do.
+                let position = self.directory.start(at).wrapping_add(shape.offset_of(shape.home_of_tag(tag)));
+                Some(self.take(position, Spot { bucket, slot }))
+            }
+            Drawn::Listed(_) | Drawn::Nothing => {
+                let key = self.random(r)?.key().to_vec();
+                self.remove((self.hash_of)(&key), &key)
+            }
+        }
+    }
+
+    fn draw(&self, r: u64) -> Option<Drawn> {
         if self.is_empty() {
             return None;
         }
@@ -89,7 +119,7 @@ impl<T: ThinOwned> Dict<T> {
         let listed = self.listed();
         let mut state = r;
         if !listed.is_empty() && next_random(&mut state) % (self.len as u64) < listed.len() as u64 {
-            return listed.get((next_random(&mut state) % listed.len() as u64) as usize);
+            return Some(Drawn::Listed((next_random(&mut state) % listed.len() as u64) as usize));
         }
         // Every slot that could be there is drawn alike; those that are not there, or are free, are drawn again. A lone
         // segment says how many could be. The limit is for tables made sparse by hashes with a common prefix.
@@ -107,12 +137,11 @@ impl<T: ThinOwned> Dict<T> {
                 continue;
             }
             // SAFETY: the segment is the directory's and has that bucket; nobody changes it while `self` is borrowed.
-            let bucket = unsafe { segment.bucket(bucket) };
-            if bucket.fingerprint(slot) != 0 {
-                return Some(item_in(bucket, slot));
+            if unsafe { segment.bucket(bucket) }.fingerprint(slot) != 0 {
+                return Some(Drawn::Slot { at, bucket, slot });
             }
         }
-        self.iter().next()
+        Some(Drawn::Nothing)
     }
 
     pub(super) fn each_segment(&self) -> impl Iterator<Item = Segment> + '_ {
@@ -218,6 +247,18 @@ impl<T: ThinOwned> Dict<T> {
             self.directory.note_mut(at).deadline = deadline;
         }
     }
+}
+
+/// Where chance fell.
+enum Drawn {
+    Slot {
+        at: At,
+        bucket: usize,
+        slot: usize,
+    },
+    Listed(usize),
+    /// On no item in all that time.
+    Nothing,
 }
 
 /// Splitmix: one number makes many.

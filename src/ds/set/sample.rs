@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::{Form, Set, Taken};
-use crate::base::{hash, rand};
+use crate::base::rand;
 use crate::ds::listpack::{Item, Listpack};
 use crate::ds::{Limits, intset::IntSet};
 
@@ -65,9 +65,8 @@ impl Set {
                 Some(taken)
             }
             Form::Table(table) => {
-                let taken = Taken::from_slice(table.random(rand::u64())?.bytes());
-                table.remove(hash::hash(&taken), &taken);
-                Some(taken)
+                let member = table.take_random(rand::u64())?;
+                Some(Taken::from_slice(member.bytes()))
             }
         }
     }
