@@ -1,7 +1,7 @@
 //! Hashes: fields and their values. The expiry of fields is `hash_ttl`'s.
 //!
-//! How a hash is kept is `ds::hash`'s. Every handler looks at it through [`open`], so that fields whose time is over are
-//! gone on a master and hidden on a replica.
+//! How a hash is kept is `ds::hash`'s. A field whose time is over goes when a command of a master names it, as in Redis 8;
+//! to all other looks it is hidden, but HLEN counts it.
 
 use std::collections::HashSet;
 
@@ -273,19 +273,17 @@ pub const COMMANDS: &[DataCommand] = &[
     command(&HVALS, hvals),
 ];
 
-/// To be called before a hash is looked at. Gives the time at which fields are over for this unit: to the master's
-/// stream none ever is.
+/// The time at which fields are over for this unit. To the master's stream none ever is.
 #[inline]
-fn open(db: &mut Data<'_>, key: Key<'_>) -> i64 {
-    open_named(db, key, std::iter::empty())
+pub(super) fn sight(db: &Data<'_>) -> i64 {
+    if db.unit.policy == ExpirePolicy::Ignore { NEVER } else { db.unit.now_ms }
 }
 
-/// As [`open`], for what depends on whether these fields are there, and is told to replicas as it came: for a replica, a
-/// field whose time is over is there until it hears otherwise.
+/// To be called before these fields are looked at: on a master, they go if their time is over. As [`sight`].
 #[inline]
-pub(super) fn open_named<'f>(db: &mut Data<'_>, key: Key<'_>, fields: impl Iterator<Item = &'f [u8]>) -> i64 {
+pub(super) fn open<'f>(db: &mut Data<'_>, key: Key<'_>, fields: impl Iterator<Item = &'f [u8]>) -> i64 {
     db.expire_fields(key, fields);
-    if db.unit.policy == ExpirePolicy::Ignore { NEVER } else { db.unit.now_ms }
+    sight(db)
 }
 
 #[inline]
@@ -305,11 +303,11 @@ fn set_pairs(db: &mut Data<'_>, a: &mut Args<'_>) -> Result<i64, Error> {
     if !pairs.len().is_multiple_of(2) {
         return Err(Error::Arity(a.name().to_owned()));
     }
-    let now = open(db, key);
     let limits = db.unit.limits;
     let created = db.edit_or_new(key, |hash: &mut Hash| {
         hash.expect(pairs.len() / 2, &limits);
-        let set = |i| i64::from(hash.set(pairs.word(i), pairs.word(i + 1), now, &limits));
+        // What is over but still there is no new field.
+        let set = |i| i64::from(hash.set(pairs.word(i), pairs.word(i + 1), NEVER, &limits));
         (0..pairs.len()).step_by(2).map(set).sum()
     })?;
     db.changed(key, EventClass::HASH, "hset");
@@ -330,7 +328,7 @@ fn hmset(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 
 fn hsetnx(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, field, value) = (a.key()?, a.next()?, a.next()?);
-    let now = open_named(db, key, std::iter::once(field));
+    let now = open(db, key, std::iter::once(field));
     let limits = db.unit.limits;
     let set =
         db.edit_or_new(key, |hash: &mut Hash| !hash.contains(field, now) && hash.set(field, value, now, &limits))?;
@@ -343,7 +341,7 @@ fn hsetnx(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
 
 fn hincrby(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, field, by) = (a.key()?, a.next()?, a.next_i64()?);
-    let now = open_named(db, key, std::iter::once(field));
+    let now = open(db, key, std::iter::once(field));
     let limits = db.unit.limits;
     let new = db.edit_or_new(key, |hash: &mut Hash| {
         let old = match hash.get(field, now) {
@@ -366,7 +364,7 @@ fn hincrbyfloat(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<
         number::FloatError::NotFloat => Error::NotFloat,
         number::FloatError::NanOrInfinity => Error::text("ERR value is NaN or Infinity"),
     })?;
-    let now = open(db, key);
+    let now = open(db, key, std::iter::once(field));
     let limits = db.unit.limits;
     let (new, timed) = db.edit_or_new(key, |hash: &mut Hash| {
         let (new, timed) = {
@@ -394,8 +392,7 @@ fn hincrbyfloat(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<
 
 fn hdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, fields) = (a.key()?, a.rest());
-    let now = open(db, key);
-    let removed = db.edit(key, |hash: &mut Hash| fields.iter().filter(|field| hash.remove(field, now)).count())?;
+    let removed = db.edit(key, |hash: &mut Hash| fields.iter().filter(|field| hash.remove(field)).count())?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
         db.changed(key, EventClass::HASH, "hdel");
@@ -410,14 +407,14 @@ fn hdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, 
 
 fn hget(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, field) = (a.key()?, a.next()?);
-    let now = open(db, key);
+    let now = open(db, key, std::iter::once(field));
     bulk(out, db.read::<Hash>(key)?.and_then(|hash| hash.get(field, now)));
     Ok(Effect::None)
 }
 
 fn hmget(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, fields) = (a.key()?, a.rest());
-    let now = open(db, key);
+    let now = open(db, key, fields.iter());
     let hash = db.read::<Hash>(key)?;
     out.array(fields.len());
     for field in fields.iter() {
@@ -428,14 +425,14 @@ fn hmget(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 
 fn hexists(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, field) = (a.key()?, a.next()?);
-    let now = open(db, key);
+    let now = open(db, key, std::iter::once(field));
     out.int(db.read::<Hash>(key)?.is_some_and(|hash| hash.contains(field, now)).into());
     Ok(Effect::None)
 }
 
 fn hstrlen(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, field) = (a.key()?, a.next()?);
-    let now = open(db, key);
+    let now = open(db, key, std::iter::once(field));
     let value = db.read::<Hash>(key)?.and_then(|hash| hash.get(field, now));
     out.int(value.map_or(0, |value| value.len()) as i64);
     Ok(Effect::None)
@@ -443,14 +440,13 @@ fn hstrlen(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
 
 fn hlen(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
-    let now = open(db, key);
-    out.int(db.read::<Hash>(key)?.map_or(0, |hash| hash.live_len(now)) as i64);
+    out.int(db.read::<Hash>(key)?.map_or(0, Hash::len) as i64);
     Ok(Effect::None)
 }
 
 fn hgetall(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
-    let now = open(db, key);
+    let now = sight(db);
     let hash = db.read::<Hash>(key)?;
     out.map(hash.map_or(0, |hash| hash.live_len(now)));
     for pair in hash.into_iter().flat_map(|hash| hash.live(now)) {
@@ -468,7 +464,7 @@ fn halves(
     half: for<'h> fn(Pair<'h>) -> Item<'h>,
 ) -> Result<Effect, Error> {
     let key = a.key()?;
-    let now = open(db, key);
+    let now = sight(db);
     let hash = db.read::<Hash>(key)?;
     out.array(hash.map_or(0, |hash| hash.live_len(now)));
     for pair in hash.into_iter().flat_map(|hash| hash.live(now)) {
@@ -487,7 +483,7 @@ fn hvals(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 
 fn hscan(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let (key, cursor) = (a.key()?, scan::cursor(a)?);
-    let now = open(db, key);
+    let now = sight(db);
     let mut page = Page::new(out);
     let Some(hash) = db.read::<Hash>(key)? else {
         // Nothing to walk through: nobody looks at the options.
@@ -514,10 +510,14 @@ fn hscan(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 /// Fewer draws than one in so many fields are made one by one; more, by shuffling all.
 const SPARSE: usize = 3;
 
+/// HRANDFIELD takes away so many fields whose time is over, and passes over the rest.
+const EXPIRED_AT_ONCE: usize = 1024;
+
 fn hrandfield(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
     if a.is_at_end() {
-        let now = open(db, key);
+        db.expire_all_fields(key, EXPIRED_AT_ONCE);
+        let now = sight(db);
         bulk(out, db.read::<Hash>(key)?.and_then(|hash| hash.random(now, rand::u64)).map(|pair| pair.field));
         return Ok(Effect::None);
     }
@@ -532,7 +532,8 @@ fn hrandfield(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Ef
     if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(Error::OutOfRange);
     }
-    let now = open(db, key);
+    db.expire_all_fields(key, EXPIRED_AT_ONCE);
+    let now = sight(db);
     let hash = db.read::<Hash>(key)?;
     let live = hash.map_or(0, |hash| hash.live_len(now));
     let Some(hash) = hash.filter(|_| live > 0 && count != 0) else {

@@ -2,7 +2,7 @@
 //!
 //! What has no time left is removed at once and told to replicas as HDEL; every other expiry is told as an instant.
 
-use super::hash::{bulk, open_named};
+use super::hash::{bulk, open, sight};
 use super::{DataCommand, Effect, command};
 use crate::base::{Error, number};
 use crate::ds::hash::{Hash, NEVER, Ttl};
@@ -287,7 +287,7 @@ fn is_past(db: &Data<'_>, at: i64) -> bool {
 
 fn ttl(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, unit: Unit, base: Base) -> Result<Effect, Error> {
     let key = a.key()?;
-    let now = open_named(db, key, std::iter::empty());
+    let now = sight(db);
     let base_ms = if base == Base::Now { db.unit.now_ms } else { 0 };
     let hash = db.read::<Hash>(key)?;
     let fields = fields(a, FEW)?;
@@ -343,7 +343,7 @@ fn expire(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, unit: Unit, base
     };
     a.skip(usize::from(condition != Condition::Always));
     let fields = fields(a, FEW_TO_EXPIRE)?;
-    let now = open_named(db, key, fields.iter());
+    let now = sight(db);
     let past = is_past(db, at);
     let results: Option<Vec<i64>> = db.edit(key, |hash: &mut Hash| {
         hash.make_timed();
@@ -351,7 +351,7 @@ fn expire(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, unit: Unit, base
             None => NO_FIELD,
             Some(old) if !condition.is_met(old, at) => NOT_MET,
             Some(_) if past => {
-                hash.remove(field, now);
+                hash.remove(field);
                 REMOVED
             }
             Some(_) => {
@@ -388,7 +388,7 @@ fn hpersist(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effe
     let key = a.key()?;
     db.view::<Hash>(key)?;
     let fields = fields(a, FEW)?;
-    let now = open_named(db, key, fields.iter());
+    let now = sight(db);
     let results: Option<Vec<i64>> = db.edit(key, |hash: &mut Hash| {
         let one = |field| match hash.pair(field, now).map(|pair| pair.expire_ms) {
             None => NO_FIELD,
@@ -404,10 +404,18 @@ fn hpersist(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effe
     out.array(results.len());
     results.iter().for_each(|result| out.int(*result));
     let done = results.contains(&DONE);
-    if done {
-        db.changed(key, EventClass::HASH, "hpersist");
+    if !done {
+        return Ok(Effect::None);
     }
-    Ok(Effect::verbatim_if(done))
+    db.changed(key, EventClass::HASH, "hpersist");
+    // A field whose time is over is there for a replica: it must not be kept there.
+    let over = results.contains(&NO_FIELD).then(|| fields.iter().zip(&results).filter(|(_, r)| **r != NO_FIELD));
+    let Some(kept) = over else { return Ok(Effect::Verbatim) };
+    let kept: Vec<&[u8]> = kept.map(|(field, _)| field).collect();
+    let mut argv = OwnedArgv::from_words([b"HPERSIST", key.bytes, b"FIELDS"]);
+    argv.push(itoa::Buffer::new().format(kept.len()).as_bytes());
+    kept.into_iter().for_each(|field| argv.push(field));
+    Ok(Effect::Rewrite(argv))
 }
 
 // ---- together with values ----
@@ -435,7 +443,7 @@ fn hgetex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
         }
     };
     let fields = fields(a, FEW)?;
-    let now = open_named(db, key, fields.iter());
+    let now = open(db, key, fields.iter());
     let there = db.read::<Hash>(key)?;
     out.array(fields.len());
     if there.is_none() || (at.is_none() && !persist) {
@@ -450,7 +458,7 @@ fn hgetex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
             let pair = hash.pair(field, now);
             bulk(out, pair.map(|pair| pair.value));
             let wanted = pair.is_some_and(|pair| !persist || pair.expire_ms.is_some());
-            wanted && if past { hash.remove(field, now) } else { hash.set_expire_ms(field, at) }
+            wanted && if past { hash.remove(field) } else { hash.set_expire_ms(field, at) }
         };
         fields.iter().filter(one).collect::<Vec<&[u8]>>()
     })?;
@@ -481,7 +489,7 @@ fn hgetdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     let key = a.key()?;
     db.view::<Hash>(key)?;
     let fields = fields(a, FEW)?;
-    let now = open_named(db, key, fields.iter());
+    let now = open(db, key, fields.iter());
     db.read::<Hash>(key)?;
     let mut count = 0;
     out.array(fields.len());
@@ -489,7 +497,7 @@ fn hgetdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     let there = db.edit(key, |hash: &mut Hash| {
         for field in fields.iter() {
             bulk(out, hash.get(field, now));
-            count += usize::from(hash.remove(field, now));
+            count += usize::from(hash.contains(field, now) && hash.remove(field));
         }
     })?;
     if there.is_none() {
@@ -553,7 +561,7 @@ fn hsetex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
     };
     let ttl = ttl.unwrap_or(Ttl::Set(None));
     let names = || pairs.iter().step_by(2);
-    let now = open_named(db, key, names());
+    let now = open(db, key, names());
     let hash = db.view::<Hash>(key)?;
     let key_fits = wanted.key.is_none_or(|there| hash.is_some() == there);
     let has = |field| hash.is_some_and(|hash| hash.contains(field, now));
@@ -604,7 +612,7 @@ fn set_and_gone(db: &mut Data<'_>, key: Key<'_>, pairs: Argv<'_>, at: i64) -> Re
         for i in (0..pairs.len()).step_by(2) {
             hash.put(pairs.word(i), pairs.word(i + 1), Ttl::Set(Some(at)), NEVER, &limits);
         }
-        names().filter(|field| hash.remove(field, NEVER)).count()
+        names().filter(|field| hash.remove(field)).count()
     })?;
     changed(db, key, "hset", pairs.len() / 2);
     db.unit.event(EventClass::HASH, "hdel", db.db, key.bytes);

@@ -93,7 +93,7 @@ pub fn expire_keys<'k>(
         if data.someone_waits() {
             data.hold_for_waiters(&[key.hash]);
         }
-        rest |= !data.expire(key) && data.expire_some_fields(key, std::iter::empty(), FIELDS_AT_ONCE);
+        rest |= !data.expire(key) && data.expire_due_fields(key, FIELDS_AT_ONCE);
         let mut effects = Effects::default();
         effects.gone(&mut data.unit.gone);
         effects.append(engine);

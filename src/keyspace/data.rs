@@ -16,7 +16,6 @@ use super::unit::{ExpirePolicy, Gone, Touch, Unit};
 use super::value::{Aggregate, Type, ValueRef};
 use crate::base::Error;
 use crate::ds::dict::Slot;
-use crate::ds::hash::Hash;
 
 /// What an overwrite does with the expiry that was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +26,6 @@ pub enum KeepTtl {
 
 /// What takes more allocations than this is freed off the worker.
 const LAZY_FREE_EFFORT: usize = 64;
-
-/// So many fields of a hash whose time is over go at once when it is looked at.
-const FIELDS_AT_ONCE: usize = 64;
 
 /// The shard locks of one unit.
 enum Locks<'a> {
@@ -192,53 +188,6 @@ impl<'a> Data<'a> {
             self.unit.gone.push(Gone { db, key: key.bytes.into(), fields: Vec::new() });
             self.unit.event(EventClass::EXPIRED, "expired", db, key.bytes);
         }
-    }
-
-    /// To be called before a hash is looked at: takes out fields whose time is over, if this unit may, and tells of them.
-    /// Of so many that they would hold up the unit some may stay, hidden by whoever tells the hash the time, but none of
-    /// those that are `named`.
-    #[inline]
-    pub fn expire_fields<'f>(&mut self, key: Key<'_>, named: impl Iterator<Item = &'f [u8]>) {
-        let db = self.db;
-        if self.shard(key.hash).dbs[db].volatile != 0 {
-            self.expire_some_fields(key, named, FIELDS_AT_ONCE);
-        }
-    }
-
-    /// As [`Data::expire_fields`], about `limit` of them. True if some are still to go.
-    #[cold]
-    pub fn expire_some_fields<'f>(
-        &mut self,
-        key: Key<'_>,
-        named: impl Iterator<Item = &'f [u8]>,
-        limit: usize,
-    ) -> bool {
-        let (db, now_ms) = (self.db, self.unit.now_ms);
-        let over = |at: Option<i64>| at.is_some_and(|at| at < now_ms);
-        let entry = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes);
-        let due = entry.is_some_and(|e| !over(e.expire_ms()) && over(e.value().deadline()));
-        if !due || self.unit.policy != ExpirePolicy::Delete {
-            return false;
-        }
-        let mut fields = Vec::new();
-        let moved = self.update(key, |entry| {
-            let hash = entry.object_mut().and_then(Hash::of_mut)?;
-            let before = hash.deadline();
-            hash.take_due(now_ms, limit, &mut fields);
-            named.for_each(|field| hash.take_if_due(field, now_ms, &mut fields));
-            Some((before, hash.deadline()))
-        });
-        let Some((before, after)) = moved.flatten() else { return false };
-        let shard = locked(&mut self.locks, self.ks, key.hash);
-        shard.dbs[db].deadline_moved(key.hash, before, after);
-        if !fields.is_empty() {
-            shard.signal(db, key.bytes);
-            self.unit.expired_fields += fields.len() as u64;
-            self.unit.gone.push(Gone { db, key: key.bytes.into(), fields });
-            self.unit.event(EventClass::HASH, "hexpired", db, key.bytes);
-            self.remove_if_empty::<Hash>(key);
-        }
-        over(after)
     }
 
     /// Deletes the key if its time is over: for the active cycle.

@@ -5,6 +5,7 @@ pub mod entry;
 pub mod event;
 pub mod evict;
 pub mod expire;
+mod fields;
 pub mod key;
 pub mod shard;
 pub mod unit;

@@ -220,7 +220,7 @@ fn list_shape(value: ValueRef<'_>) -> Option<String> {
 fn listpack(call: &mut Call<'_>) -> Result<(), Error> {
     let text = with_entry(call, word(call), |entry| {
         let value = entry.value();
-        (value.encoding(entry.is_edited()) == "listpack").then(|| match value {
+        matches!(value.encoding(entry.is_edited()), "listpack" | "listpackex").then(|| match value {
             ValueRef::List(list) => format!("{:?}", list.as_pack()),
             other => format!("{other:?}"),
         })

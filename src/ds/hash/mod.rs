@@ -337,30 +337,12 @@ impl Hash {
         true
     }
 
-    /// Takes a field out. False if it was not there, or its time was over before `now_ms`: such fields go through
-    /// [`Hash::take_due`] alone, whose caller tells others.
-    pub fn remove(&mut self, field: &[u8], now_ms: i64) -> bool {
+    /// Takes a field out, over or not. False if it was not there.
+    pub fn remove(&mut self, field: &[u8]) -> bool {
         match &mut self.body {
-            Body::Pack(items) => {
-                let Some(at) = find(items, field, 2) else { return false };
-                items.remove_from(at, 2);
-                true
-            }
-            Body::Timed(items) => {
-                let Some(at) = find(items, field, 3) else { return false };
-                if is_over(expiry(items.get(behind(items, behind(items, at)))), now_ms) {
-                    return false;
-                }
-                items.remove_from(at, 3);
-                true
-            }
-            Body::Table(table) => {
-                let over = |field: &Field| is_over(field.expire_ms(), now_ms);
-                if table.deadline().is_some() && table.get(field).is_some_and(over) {
-                    return false;
-                }
-                table.remove(field)
-            }
+            Body::Pack(items) => find(items, field, 2).is_some_and(|at| items.remove_from(at, 2) > 0),
+            Body::Timed(items) => find(items, field, 3).is_some_and(|at| items.remove_from(at, 3) > 0),
+            Body::Table(table) => table.remove(field),
         }
     }
 
@@ -399,7 +381,7 @@ impl Hash {
     /// Takes out a field if its time was over before `now_ms`, and gives its name to `gone`.
     pub fn take_if_due(&mut self, field: &[u8], now_ms: i64, gone: &mut Vec<Box<[u8]>>) {
         if self.is_due(now_ms) && self.pair(field, NEVER).is_some_and(|pair| pair.is_over(now_ms)) {
-            self.remove(field, NEVER);
+            self.remove(field);
             gone.push(field.into());
         }
     }
