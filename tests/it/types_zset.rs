@@ -88,10 +88,6 @@ pub fn shown(reply: &Reply) -> String {
     }
 }
 
-pub fn bytes<W: AsRef<[u8]>>(words: &[W]) -> Command {
-    words.iter().map(|w| w.as_ref().to_vec()).collect()
-}
-
 fn key(rng: &mut Rng) -> String {
     match rng.below(12) {
         0 => "plain".into(),
