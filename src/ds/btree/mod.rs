@@ -8,8 +8,8 @@
 //!        /       |
 //!   [ entries ] [ entries ] ...                                          leaf: up to 63 entries of 12 bytes
 //! ```
-//! - A full leaf first gives entries to a neighbour, and is split only when both are full as well. At the ends of the tree
-//!   a full leaf stays full: members that come in order fill their leaves.
+//! - A full leaf first gives entries to a neighbour; where both neighbours are full as well, two leaves become three. At
+//!   the ends of the tree a full leaf stays full: members that come in order fill their leaves.
 //! - Neighbours are merged when together they fit one node well. There is no least size of a node but that.
 //! - All places are ranks: a range is found by its two ends and walked by rank.
 //!
@@ -32,7 +32,7 @@ use entry::Entry;
 use node::{Child, ChildMut, INNER_MAX, Inner, LEAF_MAX, Leaf, Node};
 
 /// A neighbour must have room for so many before it is given any.
-const WORTH_MOVING: usize = 6;
+const WORTH_MOVING: usize = 3;
 /// Two nodes are merged if the result leaves some room.
 const LEAF_MERGE: usize = LEAF_MAX * 7 / 8;
 const INNER_MERGE: usize = INNER_MAX * 7 / 8;
@@ -337,6 +337,25 @@ fn insert_crowded(inner: &mut Inner, i: usize, at: usize, entry: Entry) -> Optio
         alone.push(entry);
         return insert_child(inner, if at == 0 { 0 } else { i + 1 }, Node::Leaf(alone));
     }
+    // Two full leaves become three: that leaves them fuller than one that becomes two.
+    if last > 0 {
+        let from = if i < last { i } else { i - 1 };
+        let mut middle = Leaf::new();
+        if let (ChildMut::Leaf(a), ChildMut::Leaf(b)) = inner.pair_mut(from) {
+            let (of_a, of_b) = (a.len() / 3, b.len() / 3);
+            a.give_to_right(&mut middle, of_a);
+            middle.take_from_right(b, of_b);
+            match i == from {
+                true if at <= a.len() => a.insert(at, entry),
+                true => middle.insert(at - a.len(), entry),
+                false if at < of_b => middle.insert(of_a + at, entry),
+                false => b.insert(at - of_b, entry),
+            }
+        }
+        inner.note_child(from);
+        inner.note_child(from + 1);
+        return insert_child(inner, from + 1, Node::Leaf(middle));
+    }
     let ChildMut::Leaf(leaf) = inner.child_mut(i) else { return None };
     let more = split_leaf(leaf, at, entry);
     inner.note_child(i);
@@ -420,9 +439,9 @@ fn take_from(leaf: &mut Leaf, seek: &mut impl Seek, max: usize, gone: &mut dyn F
 
 fn remove_below(inner: &mut Inner, seek: &mut impl Seek, max: usize, gone: &mut dyn FnMut(MemberRef)) -> usize {
     let i = seek.child(inner);
-    let (n, small) = match inner.child_mut(i) {
-        ChildMut::Leaf(leaf) => (take_from(leaf, seek, max, gone), leaf.len() < LEAF_MAX / 2),
-        ChildMut::Inner(child) => (remove_below(child, seek, max, gone), child.len() < INNER_MAX / 2),
+    let n = match inner.child_mut(i) {
+        ChildMut::Leaf(leaf) => take_from(leaf, seek, max, gone),
+        ChildMut::Inner(child) => remove_below(child, seek, max, gone),
     };
     if n == 0 {
         return 0;
@@ -437,13 +456,11 @@ fn remove_below(inner: &mut Inner, seek: &mut impl Seek, max: usize, gone: &mut 
         Child::Inner(child) => child.first(0),
     };
     inner.set_first(i, first);
-    if small {
-        merge(inner, i);
-    }
+    merge(inner, i);
     n
 }
 
-/// Makes one child of a small one and a neighbour, if they fit.
+/// Makes one child of one that has become smaller and a neighbour, if they fit.
 fn merge(inner: &mut Inner, i: usize) {
     let most = if inner.level() == 1 { LEAF_MERGE } else { INNER_MERGE };
     let fits = |a: usize| a + 1 < inner.len() && inner.child_len(a) + inner.child_len(a + 1) <= most;

@@ -318,6 +318,10 @@ impl Inner {
     /// How many entries or children a child has.
     #[inline]
     pub(super) fn child_len(&self, i: usize) -> usize {
+        if self.level == 1 {
+            // A leaf's count is its length: it need not be touched.
+            return self.count_of(i);
+        }
         match self.child(i) {
             Child::Leaf(leaf) => leaf.len(),
             Child::Inner(inner) => inner.len(),
