@@ -9,6 +9,7 @@ use crate::base::Error;
 use crate::base::number::{self, IntText};
 use crate::ds::geo::{Place, Search, Shape};
 use crate::ds::listpack::Item;
+use crate::ds::partial_sort::sort_first;
 use crate::ds::zset::{Builder, How, ScoreRange, ZSet};
 use crate::keyspace::{Data, Key};
 use crate::resp::{OwnedArgv, Reply};
@@ -238,10 +239,12 @@ fn next_box(a: &mut Args<'_>) -> Result<(Shape, f64), Error> {
     Ok((Shape::Box { width_m: width * unit_m, height_m: height * unit_m }, unit_m))
 }
 
-/// Four decimals.
+/// Four decimals. What has no number that fits is what C makes of it.
 fn reply_distance(out: &mut Reply, distance: f64) {
-    let scaled = (distance * 10_000.0).round_ties_even() as u64;
-    out.bulk(format!("{}.{:04}", scaled / 10_000, scaled % 10_000).as_bytes());
+    let scaled = (distance * 10_000.0).round_ties_even();
+    let scaled = if scaled.abs() < i64::MAX as f64 { scaled as i64 } else { i64::MIN };
+    let (sign, digits) = (if scaled < 0 { "-" } else { "" }, scaled.unsigned_abs());
+    out.bulk(format!("{sign}{}.{:04}", digits / 10_000, digits % 10_000).as_bytes());
 }
 
 fn reply_place(out: &mut Reply, place: Place) {
@@ -474,7 +477,7 @@ impl<'a> Query<'a> {
 
     /// What is inside, in order, and as many as are asked for.
     fn run<'s>(&self, set: &'s ZSet) -> Vec<Found<'s>> {
-        let (Some(centre), Some((shape, unit_m))) = (self.centre, self.shape) else { return Vec::new() };
+        let (Some(centre), Some((shape, _))) = (self.centre, self.shape) else { return Vec::new() };
         let search = Search { centre, shape };
         let mut found = Vec::new();
         let enough = if self.any { self.count } else { usize::MAX };
@@ -486,24 +489,29 @@ impl<'a> Query<'a> {
                 }
                 let place = Place::of_score(score);
                 if let Some(distance_m) = search.distance_inside_m(place) {
-                    found.push(Found { member, score, place, distance: distance_m / unit_m });
+                    found.push(Found { member, score, place, distance_m });
                 }
             }
         }
         let by_distance = |a: &Found<'_>, b: &Found<'_>| match self.order {
-            Order::Farthest => b.distance.total_cmp(&a.distance),
-            Order::Nearest | Order::Unsorted => a.distance.total_cmp(&b.distance),
+            Order::Farthest => b.distance_m.total_cmp(&a.distance_m),
+            Order::Nearest | Order::Unsorted => a.distance_m.total_cmp(&b.distance_m),
         };
         let wanted = if self.count == 0 { found.len() } else { self.count.min(found.len()) };
         if self.order != Order::Unsorted {
+            // Which of several members at one distance are told or stored must not differ between nodes.
             if wanted < found.len() {
-                found.select_nth_unstable_by(wanted, by_distance);
-                found.truncate(wanted);
+                sort_first(&mut found, wanted, by_distance);
+            } else {
+                found.sort_by(by_distance);
             }
-            found.sort_by(by_distance);
         }
         found.truncate(wanted);
         found
+    }
+
+    fn in_unit(&self, distance_m: f64) -> f64 {
+        self.shape.map_or(distance_m, |(_, unit_m)| distance_m / unit_m)
     }
 
     fn reply(&self, found: &[Found<'_>], out: &mut Reply) {
@@ -515,7 +523,7 @@ impl<'a> Query<'a> {
             }
             reply_member(out, one.member);
             if self.with_distance {
-                reply_distance(out, one.distance);
+                reply_distance(out, self.in_unit(one.distance_m));
             }
             if self.with_score {
                 out.int(one.score as i64);
@@ -532,8 +540,8 @@ struct Found<'s> {
     member: Item<'s>,
     score: f64,
     place: Place,
-    /// From the centre, in the unit of the query.
-    distance: f64,
+    /// From the centre.
+    distance_m: f64,
 }
 
 fn search(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, form: Form) -> Result<Effect, Error> {
@@ -549,7 +557,7 @@ fn search(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, form: Form) -> R
     };
     let (mut members, mut text) = (Builder::default(), IntText::new());
     for one in &found {
-        let score = if query.store_distance { one.distance } else { one.score };
+        let score = if query.store_distance { query.in_unit(one.distance_m) } else { one.score };
         members.set(one.member.bytes(&mut text), |_| score);
     }
     let count = members.len();

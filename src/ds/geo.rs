@@ -186,7 +186,8 @@ impl Search {
         match self.shape {
             Shape::Circle { radius_m } => {
                 let distance = self.centre.distance_m(place);
-                (distance <= radius_m).then_some(distance)
+                // Rounding may leave no number for the other side of the earth; stock servers count that as inside.
+                (distance.is_nan() || distance <= radius_m).then_some(distance)
             }
             Shape::Box { width_m, height_m } => {
                 if place.distance_along_meridian_m(self.centre) > height_m / 2.0 {

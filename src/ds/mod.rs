@@ -11,6 +11,7 @@ mod limits;
 pub mod list;
 pub mod listpack;
 pub mod member;
+pub mod partial_sort;
 pub mod set;
 pub mod stream;
 pub mod zset;
