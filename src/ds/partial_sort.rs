@@ -15,7 +15,7 @@ const LARGE: usize = 40;
 /// Sorts so far that the first `wanted` items are in their places; the others follow in any order.
 pub fn sort_first<T>(items: &mut [T], wanted: usize, order: impl Fn(&T, &T) -> Ordering) {
     // A list instead of recursion: hostile items make it long, but cannot overflow the stack.
-    let mut parts: Vec<Range<usize>> = vec![0..items.len()];
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..items.len()).collect();
     while let Some(part) = parts.pop() {
         let (start, end) = (part.start, part.end);
         let (less, greater) = partition(&mut items[part], &order);
