@@ -1,6 +1,6 @@
 //! What a connection sees of itself and of the others: CLIENT LIST, silenced replies, messages to oneself.
 
-use crate::harness::{Client, Kind, Server};
+use crate::harness::{Client, Kind, Server, wait_until};
 
 fn field(line: &str, name: &str) -> String {
     let words = line.split(' ').filter_map(|word| word.split_once('='));
@@ -12,6 +12,8 @@ fn told(kind: Kind) -> Vec<String> {
     let s = Server::start(kind, &[]);
     let (mut looks, mut other) = (s.client(), s.client());
     other.run("client setname other");
+    // Whoever asked whether the server is up has hung up, and the server has seen it.
+    wait_until("two are connected", || looks.run("client list").text().lines().count() == 2);
     let mut seen = Vec::new();
     let mut look = |looks: &mut Client, what: &str, asked: &[u8]| {
         looks.send_raw(asked);

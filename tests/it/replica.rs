@@ -97,8 +97,8 @@ fn a_stream_is_applied_in_the_databases_and_the_transactions_it_names() {
     c.check("get b", "$2");
     // What expires goes when the master says so, and is hidden before.
     master.check("set gone 1 px 30", "+OK");
-    wait_until("it expires", || replica.run("get gone").to_string() == "$nil");
     in_step(&master, &replica);
+    wait_until("it expires", || replica.run("get gone").to_string() == "$nil");
     assert_eq!(replica.run("exists gone").int(), 0);
 }
 
