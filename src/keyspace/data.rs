@@ -384,6 +384,7 @@ impl<'a> Data<'a> {
                     slot.insert(entry);
                     d.deadline_moved(key.hash, None, deadline);
                     shard.after_insert(db, key.hash);
+                    shard.rouse(db, key, unit);
                     unit.event(EventClass::NEW, "new", db, key.bytes);
                 }
                 Ok(result)
@@ -409,13 +410,17 @@ impl<'a> Data<'a> {
     #[inline]
     pub fn changed(&mut self, key: Key<'_>, class: EventClass, event: &'static str) {
         let db = self.db;
-        let shard = locked(&mut self.locks, self.ks, key.hash);
-        shard.signal(db, key.bytes);
-        if !shard.waiters.is_empty() {
-            shard.waiters.note(db, key, self.unit);
-        }
+        self.shard(key.hash).signal(db, key.bytes);
         self.unit.dirty += 1;
         self.unit.event(class, event, db, key.bytes);
+    }
+
+    /// There is more in a value than there was, or nothing more to wait for: whoever waits for the key is tried again. A
+    /// key that comes to be, or goes, needs no telling.
+    #[inline]
+    pub fn rouse(&mut self, key: Key<'_>) {
+        let db = self.db;
+        locked(&mut self.locks, self.ks, key.hash).rouse(db, key, self.unit);
     }
 
     /// Writes a string over whatever was there. True if the key was there.
@@ -454,6 +459,8 @@ impl<'a> Data<'a> {
                 if let Some(at) = new {
                     d.dict.note_deadline(key.hash, at);
                 }
+                // Who waits there for a value of another kind is to learn of it.
+                shard.rouse(db, key, self.unit);
                 true
             }
             Slot::Vacant(slot) => {
@@ -516,7 +523,7 @@ impl<'a> Data<'a> {
         }
         let db = self.db;
         let (at, parts) = (entry.expire_ms(), entry.value().deadline());
-        let shard = self.shard(key.hash);
+        let shard = locked(&mut self.locks, self.ks, key.hash);
         shard.before_write(db, key.hash);
         let d = &mut shard.dbs[db];
         d.dict.insert(key.hash, entry);
@@ -526,6 +533,7 @@ impl<'a> Data<'a> {
             d.dict.note_deadline(key.hash, at);
         }
         shard.after_insert(db, key.hash);
+        shard.rouse(db, key, self.unit);
     }
 
     /// Adds an entry whose key should be new; false, and nothing is changed, if it is there.
@@ -548,9 +556,7 @@ impl<'a> Data<'a> {
         d.expiring -= usize::from(entry.expire_ms().is_some());
         d.deadline_moved(key.hash, entry.value().deadline(), None);
         shard.signal(db, key.bytes);
-        if !shard.waiters.is_empty() {
-            shard.waiters.note(db, key, self.unit);
-        }
+        shard.rouse(db, key, self.unit);
         Some(entry)
     }
 

@@ -12,6 +12,8 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::entry::Entry;
+use super::key::Key;
+use super::unit::Unit;
 use super::value::Object;
 use super::waiters::Waiters;
 use crate::base::hash;
@@ -359,6 +361,14 @@ impl Shard {
         if !self.watched.keys.is_empty() {
             let there = self.dbs[db].dict.get(hash::hash(key), key).is_some();
             self.watched.signal(db, key, there);
+        }
+    }
+
+    /// A key came to be, grew or went: whoever waits for it is to be tried again before the unit lets go.
+    #[inline]
+    pub(super) fn rouse(&self, db: usize, key: Key<'_>, unit: &mut Unit) {
+        if !self.waiters.is_empty() {
+            self.waiters.note(db, key, unit);
         }
     }
 

@@ -79,7 +79,7 @@ impl Waiter {
     }
 }
 
-/// A key that changed, or went, while somebody waited for it.
+/// A key that came to be, grew or went while somebody waited for it.
 #[derive(Debug)]
 pub struct Ready {
     pub db: usize,
@@ -180,7 +180,7 @@ impl Waiters {
         }
     }
 
-    /// Notes that a key changed, if anybody waits for it.
+    /// Notes that there may be something for whoever waits for a key, if anybody does.
     #[cold]
     pub(super) fn note(&self, db: usize, key: Key<'_>, unit: &mut Unit) {
         if self.queue(db, key).is_some() && !unit.ready.iter().any(|r| r.is(db, key)) {
@@ -337,6 +337,8 @@ mod tests {
     fn set(data: &mut Data<'_>, key: &str) {
         let key = Key::new(key.as_bytes());
         data.set_string(key, b"v", None, super::super::data::KeepTtl::Replace(None));
+        // Nobody waits for strings but here.
+        data.rouse(key);
         data.changed(key, super::super::event::EventClass::STRING, "set");
     }
 

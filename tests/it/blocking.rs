@@ -240,7 +240,7 @@ fn only_the_right_type_is_of_use() {
 fn a_key_may_come_to_be_in_any_way() {
     let s = server();
     let mut c = s.client();
-    c.script("rpush src a => :1\n rpush keep b => :1\n zadd z 1 m => :1");
+    c.script("rpush src a => :1\n rpush keep b => :1\n sadd set 3 1 2 => :3\n zadd z 1 m => :1");
     let dump = c.run("dump src");
     let Reply::Bulk(dump) = dump else { panic!("{dump}") };
 
@@ -255,6 +255,11 @@ fn a_key_may_come_to_be_in_any_way() {
     let mut w = waiting(&s, &["blpop dst 0"]);
     assert_eq!(c.call(&[&b"restore"[..], b"dst", b"0", &dump]).to_string(), "+OK");
     gets(&mut w[0], "[$dst $a]");
+
+    let mut w = waiting(&s, &["blpop dst 0"]);
+    c.check("sort set store dst", ":3");
+    gets(&mut w[0], "[$dst $1]");
+    c.check("del dst", ":1");
 
     let mut w = waiting(&s, &["bzpopmax dst 0"]);
     c.check("zunionstore dst 1 z", ":1");

@@ -105,6 +105,7 @@ fn xadd(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, 
     let added = db.edit_or_new(key, add)??;
     reply_id(out, added.id);
     db.changed(key, EventClass::STREAM, "xadd");
+    db.rouse(key);
     if added.trimmed > 0 {
         let at = db.db;
         db.unit.event(EventClass::STREAM, "xtrim", at, key.bytes);

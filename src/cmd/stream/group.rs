@@ -189,8 +189,9 @@ fn destroy(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     let gone = gone.unwrap_or(false);
     out.int(gone.into());
     if gone {
-        // Its readers that wait are to learn of it.
         db.changed(key, EventClass::STREAM, "xgroup-destroy");
+        // Its readers that wait are to learn of it.
+        db.rouse(key);
     }
     Ok(Effect::verbatim_if(gone))
 }
