@@ -3,6 +3,7 @@
 //! Knows no socket: requests come parsed, replies go into a buffer.
 
 mod exec;
+mod policy;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use arc_swap::Guard;
 use smallvec::SmallVec;
 
+use self::policy::{shares_integers, touch_of};
 use super::block::{self, Service};
 use super::call::{Call, Flow, Handler, Takeover, Wait};
 use super::client::flag;
@@ -22,7 +24,7 @@ use super::propagate::Effects;
 use super::session::Session;
 use crate::base::{Error, clock};
 use crate::cmd::{DataFn, Effect};
-use crate::config::{MaxmemoryPolicy, Settings};
+use crate::config::Settings;
 use crate::keyspace::unit::Touch;
 use crate::keyspace::{Data, ExpirePolicy, HeldShard, Unit};
 use crate::resp::{Argv, Reply};
@@ -875,27 +877,4 @@ enum Admitted<'e> {
     Run(&'e Command),
     Queued,
     Paused { writes: bool },
-}
-
-/// Whether small integers count as shared between keys, as they are in stock servers unless each needs a history.
-fn shares_integers(s: &Settings) -> bool {
-    match s.maxmemory_policy {
-        MaxmemoryPolicy::AllkeysLru
-        | MaxmemoryPolicy::AllkeysLfu
-        | MaxmemoryPolicy::VolatileLru
-        | MaxmemoryPolicy::VolatileLfu => s.maxmemory == 0,
-        MaxmemoryPolicy::AllkeysRandom
-        | MaxmemoryPolicy::VolatileRandom
-        | MaxmemoryPolicy::VolatileTtl
-        | MaxmemoryPolicy::NoEviction => true,
-    }
-}
-
-/// How lookups record accesses under the eviction policy.
-fn touch_of(s: &Settings) -> Touch {
-    if matches!(s.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu) {
-        Touch::Lfu { log_factor: s.lfu_log_factor as u32, decay_minutes: s.lfu_decay_time as u32 }
-    } else {
-        Touch::Lru
-    }
 }
