@@ -397,6 +397,31 @@ fn listpack_sets_of_newer_servers_are_taken() {
 }
 
 #[test]
+fn a_walk_over_keys_removes_those_that_are_over() {
+    let s = Server::start(Kind::Pando, &[]);
+    let mut c = s.client();
+    c.check("debug set-active-expire 0", "+OK");
+    for i in 0..40 {
+        c.check(&format!("sadd k{i} x"), ":1");
+        if i % 2 == 0 {
+            c.check(&format!("pexpire k{i} 1"), ":1");
+        }
+    }
+    c.check("debug sleep 0.01", "+OK");
+    // Within EXEC they are left out, and stay for the next look.
+    c.run("multi");
+    c.run("scan 0 count 1000");
+    let reply = c.run("exec");
+    assert_eq!(reply.items()[0].items()[1].items().len(), 20);
+    c.check("dbsize", ":40");
+    assert_eq!(c.run("scan 0 count 1000 match k1?").items()[1].items().len(), 5);
+    c.check("dbsize", ":35");
+    assert_eq!(c.run("scan 0 count 1000 type hash").items()[1].items().len(), 0);
+    c.check("dbsize", ":20");
+    assert_eq!(s.info("stats", "expired_keys"), "20");
+}
+
+#[test]
 fn a_walk_sees_all_that_stays_whatever_comes_and_goes() {
     let s = Server::start(Kind::Pando, &[]);
     let mut c = s.client();
