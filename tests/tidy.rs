@@ -45,7 +45,6 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ds/dict/walk.rs",
     "src/ds/hash/field.rs",
     "src/ds/member.rs",
-    "src/ds/zset/large.rs",
     "src/keyspace/entry.rs",
     "src/oplog/block.rs",
     "src/server/daemon.rs",

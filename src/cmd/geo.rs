@@ -558,6 +558,8 @@ fn search(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, form: Form) -> R
     let (mut members, mut text) = (Builder::default(), IntText::new());
     for one in &found {
         let score = if query.store_distance { query.in_unit(one.distance_m) } else { one.score };
+        // A distance that is no number has no place in an order.
+        let score = if score.is_nan() { 0.0 } else { score };
         members.set(one.member.bytes(&mut text), |_| score);
     }
     let count = members.len();

@@ -140,9 +140,6 @@ pub struct Builder {
     member_bytes: usize,
 }
 
-// SAFETY: the pointers lead to members of the builder's own dictionary.
-unsafe impl Send for Builder {}
-
 impl Default for Builder {
     fn default() -> Self {
         Self { members: Dict::new(0, hash), order: Vec::new(), longest: 0, member_bytes: 0 }
