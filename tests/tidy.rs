@@ -20,10 +20,11 @@ const FLOORS: &[(u8, &[&str])] = &[
 ];
 
 /// Imports between two modules of one floor that are meant: (from, to, why).
-const SIDEWAYS: &[(&str, &str, &str)] = &[
-    ("repl", "persist", "a full sync is a snapshot whose sink is a socket, and a received one is loaded like a file"),
-    ("acl", "config", "the default user's password is the directive requirepass"),
-];
+const SIDEWAYS: &[(&str, &str, &str)] = &[(
+    "repl",
+    "persist",
+    "a full sync is a snapshot whose sink is a socket, and a received one is loaded like a file",
+)];
 
 /// Files that may hold `unsafe`, each block with its `// SAFETY:` (clippy sees to that).
 const UNSAFE_FILES: &[&str] = &[

@@ -546,6 +546,9 @@ fn hrandfield(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Ef
         // A small hash is walked through once, not once a draw.
         let all: Option<Vec<Pair<'_>>> = (hash.encoding() != "hashtable").then(|| hash.live(now).collect());
         for _ in 0..wanted {
+            if out.is_full() {
+                break;
+            }
             let drawn = match &all {
                 Some(all) => all.get(rand::below(all.len() as u64) as usize).copied(),
                 None => hash.random(now, rand::u64),

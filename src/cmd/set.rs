@@ -22,6 +22,9 @@ const SOURCES: KeySpec = KeySpec::at(2, RO.or(ACCESS)).through(-1);
 /// SPOP tells replicas of so many members at a time.
 const TOLD_AT_ONCE: usize = 1024;
 
+/// Members drawn between two looks at whether anybody will get them.
+const DRAWN_AT_ONCE: u64 = 1024;
+
 pub const SADD: Row = Row {
     name: "sadd",
     arity: -3,
@@ -473,7 +476,12 @@ fn srandmember(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<E
         (Some(set), None) => set.draw(1, |m| reply_item(out, m)),
         (Some(set), Some(count)) if count < 0 || count == 1 => {
             out.array(count.unsigned_abs() as usize);
-            set.draw(count.unsigned_abs(), |m| reply_item(out, m));
+            let mut left = count.unsigned_abs();
+            while left > 0 && !out.is_full() {
+                let portion = left.min(DRAWN_AT_ONCE);
+                set.draw(portion, |m| reply_item(out, m));
+                left -= portion;
+            }
         }
         (Some(set), Some(count)) => {
             let members = set.sample(count as usize);

@@ -395,6 +395,11 @@ const TIME_UNITS: [TimeUnit; 4] = [
 ];
 
 impl TimeUnit {
+    /// Whether it is the form in which replicas are told.
+    fn is_exact(self) -> bool {
+        self.absolute && self.ms == 1
+    }
+
     /// The instant in unix ms.
     fn at_ms(self, text: &[u8], now_ms: i64, command: &'static str) -> Result<i64, Error> {
         let n = number::parse_i64(text).ok_or(Error::NotInteger)?;
@@ -501,6 +506,12 @@ fn set_with_options(
     db.changed(key, EventClass::STRING, "set");
     if !get {
         out.ok();
+    }
+    if !compares && time.is_some_and(|(unit, _)| unit.is_exact()) {
+        // It says already what replicas need to hear.
+        let number = db.db;
+        db.unit.event(EventClass::GENERIC, "expire", number, key.bytes);
+        return Ok(Effect::Verbatim);
     }
     let Expiry::At(at) = expiry else {
         if get_words.is_empty() {

@@ -204,11 +204,20 @@ pub(super) fn reply_members<'a>(
     let n = members.len();
     if !with_scores {
         out.array(n);
-        return members.for_each(|(member, _)| reply_member(out, member));
+        for (member, _) in members {
+            if out.is_full() {
+                return;
+            }
+            reply_member(out, member);
+        }
+        return;
     }
     let pairs = out.proto() >= 3;
     out.array(if pairs { n } else { 2 * n });
     for (member, score) in members {
+        if out.is_full() {
+            return;
+        }
         if pairs {
             out.array(2);
         }

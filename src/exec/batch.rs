@@ -232,6 +232,13 @@ impl<'e> Runner<'e> {
         };
     }
 
+    /// Bytes of replies for which this client would be closed at once.
+    pub fn output_max(&self, session: &Session) -> usize {
+        let classes = &self.settings.client_output_buffer_limit;
+        let class = if session.subs.is_some() { &classes.pubsub } else { &classes.normal };
+        if class.hard_bytes == 0 { usize::MAX } else { class.hard_bytes as usize }
+    }
+
     /// The clock of the unit, unix ms.
     pub fn now_ms(&self) -> i64 {
         self.unit.now_ms

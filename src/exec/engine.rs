@@ -195,8 +195,20 @@ impl Engine {
             self.stats.counters.expired_subkeys.fetch_add(std::mem::take(&mut unit.expired_fields), Relaxed);
         }
         unit.gone.clear();
+        if !unit.own_expiring.is_empty() {
+            self.remember_own_expiring(unit);
+        }
         if !unit.garbage.is_empty() {
             self.free_later(unit.garbage.drain(..));
+        }
+    }
+
+    #[cold]
+    fn remember_own_expiring(&self, unit: &mut Unit) {
+        let keys = unit.own_expiring.drain(..);
+        // On a master the expiry cycle looks at all keys: then this was but a pause.
+        if self.state.is_replica() {
+            self.state.own_expiring.lock().extend(keys);
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Runs on the cron's thread behind the outsiders' gate; every key is deleted as a unit of its own, as a lookup would.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,11 +19,16 @@ const KEYS_AT_ONCE: usize = 64;
 /// Fields of one hash that go under one hold of a shard's lock.
 const FIELDS_AT_ONCE: usize = 256;
 
-/// One round over all shards, for at most `budget_us`. Only masters expire; replicas wait for the master's DEL.
+/// One round over all shards, for at most `budget_us`. Only masters expire; replicas wait for the master's DEL, but for what
+/// their own clients wrote.
 pub fn cycle(engine: &Arc<Engine>, budget_us: i64) {
     let (state, started) = (&engine.state, clock::mono_us());
-    let idle = state.is_replica() || state.is_loading() || state.active_expire_off.load(Relaxed);
+    let idle = state.is_loading() || state.active_expire_off.load(Relaxed);
     if idle || engine.pause.current(clock::now_ms()).is_some() {
+        return;
+    }
+    if state.is_replica() {
+        expire_own(engine, budget_us);
         return;
     }
     // Whoever was left out for lack of time comes first in the next round.
@@ -62,6 +68,43 @@ fn expire_some(engine: &Arc<Engine>, shard: ShardId, db: usize) -> bool {
     let keys = due.keys.iter().chain(&due.hashes).map(|key| &**key);
     let rest = expire_keys(engine, engine.gates.outsider(), db, now_ms, keys);
     rest.is_some_and(|rest| rest || due.len() >= KEYS_AT_ONCE)
+}
+
+/// Keys that clients of a writable replica gave an expiry: their master knows nothing of them.
+fn expire_own(engine: &Arc<Engine>, budget_us: i64) {
+    let started = clock::mono_us();
+    let mut from = Bound::Unbounded;
+    loop {
+        let own = &engine.state.own_expiring;
+        let Some((db, key)) = own.lock().range((from, Bound::Unbounded)).next().cloned() else { return };
+        let gate = engine.gates.pass(engine.gates.outsider());
+        if !engine.state.is_replica() {
+            return;
+        }
+        let settings = engine.config.now();
+        let mut unit = Unit {
+            now_ms: clock::now_ms(),
+            policy: ExpirePolicy::Delete,
+            notify_mask: settings.notify_keyspace_events.0,
+            limits: settings.limits(),
+            ..Unit::default()
+        };
+        let mut data = Data::lock_one(&engine.ks, Key::new(&key).hash, db, &mut unit);
+        data.expire(Key::new(&key));
+        // Gone, or without an expiry: nothing of it is ours to look after any more.
+        if data.peek(Key::new(&key)).is_none_or(|entry| entry.expire_ms().is_none()) {
+            own.lock().remove(&(db, key.clone()));
+        }
+        let worker = engine.gates.outsider();
+        Service { engine, worker, settings: &settings, forbidden: 0 }.follow_up(&mut data);
+        drop(data);
+        engine.settle(worker, &mut unit);
+        drop(gate);
+        if clock::mono_us() - started > budget_us {
+            return;
+        }
+        from = Bound::Excluded((db, key));
+    }
 }
 
 /// Deletes those of these keys whose time is over, and of the others fields whose time is. `None`, and nothing is done, on

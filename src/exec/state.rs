@@ -2,9 +2,11 @@
 //!
 //! Who changes them: `repl` the role and the link, `persist` loading and save results, `server` shutdown.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::base::rand;
@@ -58,6 +60,8 @@ pub struct State {
     pub snapshot_kept_bytes: AtomicU64,
     pub snapshot_keys_total: AtomicU64,
     pub snapshot_keys_saved: AtomicU64,
+    /// Keys that clients of this replica gave an expiry, by database. Empty on a master.
+    pub own_expiring: Mutex<BTreeSet<(usize, Box<[u8]>)>>,
     /// The shard at which the active expiry cycle begins its next round.
     pub expire_shard: AtomicU32,
 }
@@ -73,6 +77,7 @@ impl State {
 
     /// Changes the role. The caller holds every gate; their mutexes order it with whatever runs behind one.
     pub fn set_role(&self, replica: bool) -> u64 {
+        self.own_expiring.lock().clear();
         self.replica.store(replica, Relaxed);
         self.role_epoch.fetch_add(1, Relaxed) + 1
     }

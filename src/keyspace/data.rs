@@ -458,6 +458,7 @@ impl<'a> Data<'a> {
                 d.deadline_moved(key.hash, parts, None);
                 if let Some(at) = new {
                     d.dict.note_deadline(key.hash, at);
+                    self.unit.got_expiry(db, key.bytes);
                 }
                 // Who waits there for a value of another kind is to learn of it.
                 shard.rouse(db, key, self.unit);
@@ -477,6 +478,7 @@ impl<'a> Data<'a> {
                 d.expiring += usize::from(at.is_some());
                 if let Some(at) = at {
                     d.dict.note_deadline(key.hash, at);
+                    self.unit.got_expiry(db, key.bytes);
                 }
                 shard.after_insert(db, key.hash);
                 self.unit.event(EventClass::NEW, "new", db, key.bytes);
@@ -523,6 +525,9 @@ impl<'a> Data<'a> {
         }
         let db = self.db;
         let (at, parts) = (entry.expire_ms(), entry.value().deadline());
+        if at.is_some() {
+            self.unit.got_expiry(db, key.bytes);
+        }
         let shard = locked(&mut self.locks, self.ks, key.hash);
         shard.before_write(db, key.hash);
         let d = &mut shard.dbs[db];
@@ -608,6 +613,7 @@ impl<'a> Data<'a> {
             d.expiring = d.expiring + usize::from(at.is_some()) - usize::from(old.is_some());
             if let Some(at) = at {
                 d.dict.note_deadline(key.hash, at);
+                self.unit.got_expiry(db, key.bytes);
             }
         }
     }

@@ -60,6 +60,8 @@ pub struct Unit {
     pub lazy_server_del: bool,
     /// Keys that went away by themselves.
     pub gone: Vec<Gone>,
+    /// Keys that a client of a replica gave an expiry: nobody else will say when they go.
+    pub own_expiring: Vec<(usize, Box<[u8]>)>,
     pub events: Vec<Event>,
     /// All databases were emptied on purpose.
     pub flushed_all: bool,
@@ -88,6 +90,7 @@ impl Default for Unit {
             limits: Limits::default(),
             lazy_server_del: false,
             gone: Vec::new(),
+            own_expiring: Vec::new(),
             events: Vec::new(),
             flushed_all: false,
             garbage: Vec::new(),
@@ -107,6 +110,14 @@ impl Unit {
     pub fn event(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {
         if self.notify_mask & class.0 != 0 {
             self.events.push(Event { class, name, db, key: key.into() });
+        }
+    }
+
+    /// To be called when a key got an expiry.
+    #[inline]
+    pub fn got_expiry(&mut self, db: usize, key: &[u8]) {
+        if self.policy == ExpirePolicy::Hide {
+            self.own_expiring.push((db, key.into()));
         }
     }
 

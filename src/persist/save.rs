@@ -257,6 +257,7 @@ fn write_temp(
     at_cut: impl FnOnce() -> Option<Cut>,
 ) -> io::Result<()> {
     let mut file = File::create(temp)?;
-    walk_in_turn(engine, turn, true, gates, at_cut, |piece| file.write_all(&piece))?;
+    let wanted = || !engine.state.save_unwanted.load(Relaxed);
+    walk_in_turn(engine, turn, true, gates, wanted, at_cut, |piece| file.write_all(&piece))?;
     file.sync_all()
 }

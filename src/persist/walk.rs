@@ -81,16 +81,17 @@ pub struct Cut {
 /// What writers may put into the stream before it is taken; then they are asked to slow down.
 const BUDGET_BYTES: usize = 16 << 20;
 
-/// Hands every piece to `put`, without any key if `with_data` is false; ends early with its error. `at_cut` runs with
+/// Hands every piece to `put`, as long as it is `wanted`, without any key if `with_data` is false; ends early with its error. `at_cut` runs with
 /// every gate held; without a cut the file says nothing of replication. Waits for its turn: there is one snapshot at a
 /// time. Gives the bytes written.
 pub fn walk(
     engine: &Arc<Engine>,
     with_data: bool,
+    wanted: impl Fn() -> bool,
     at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
-    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, None, at_cut, put)
+    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, None, wanted, at_cut, put)
 }
 
 /// [`walk`] for those who have waited for their turn, or would not wait. `gates`: those of a caller who holds them all,
@@ -100,6 +101,7 @@ pub fn walk_in_turn(
     _turn: &MutexGuard<'_, ()>,
     with_data: bool,
     gates: Option<&AllGates<'_>>,
+    wanted: impl Fn() -> bool,
     at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
@@ -123,7 +125,7 @@ pub fn walk_in_turn(
         engine.state.snapshot_keys_total.store(total, Relaxed);
         (saved, at_cut())
     };
-    let result = pour(engine, &saved, cut.as_ref(), settings.rdbchecksum, put);
+    let result = pour(engine, &saved, cut.as_ref(), settings.rdbchecksum, &wanted, put);
     if result.is_err() {
         engine.ks.abort_snapshot();
     }
@@ -162,6 +164,7 @@ fn pour(
     saved: &Saved,
     cut: Option<&Cut>,
     checksum: bool,
+    wanted: &impl Fn() -> bool,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut sink = Sink::new(Pieces { put, piece: Vec::new() }, checksum);
@@ -181,7 +184,7 @@ fn pour(
     sink.write_all(&head)?;
     // The last save, made by the shutdown itself, comes through; whatever else is under way makes room for it.
     let last = engine.state.shutting_down.load(Relaxed);
-    let unwanted = || (!last && engine.state.shutting_down.load(Relaxed)) || engine.state.save_unwanted.load(Relaxed);
+    let unwanted = || !last && engine.state.shutting_down.load(Relaxed) || !wanted();
     for shard in 0..engine.ks.shards() {
         loop {
             if unwanted() {

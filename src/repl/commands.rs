@@ -141,8 +141,13 @@ fn psync(call: &mut Call<'_>) -> Result<Flow, Error> {
     if call.argv.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover")) {
         handover::take_over(call, &replid)?;
     }
-    let offset = parse_i64(call.argv.word(2));
-    begin(call, Some((replid, offset.ok_or(Error::NotInteger)?)))
+    let Some(offset) = parse_i64(call.argv.word(2)) else {
+        let name =
+            Replica::new(0, peer_ip(&call.session.handle), greeting(call.session).clone(), false, call.now_ms).name();
+        log(Note::warning(format!("Replica {name} asks for synchronization but with a wrong offset")));
+        return Err(Error::NotInteger);
+    };
+    begin(call, Some((replid, offset)))
 }
 
 /// SYNC, or PSYNC with the history and the first byte that are asked for.

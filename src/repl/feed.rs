@@ -471,7 +471,7 @@ impl Feed {
                     Answer::Ack { offset, on_disk } => self.acked(offset, on_disk),
                     // To be asked for an acknowledgement is for those who have a master on this connection.
                     Answer::SendAck | Answer::Silence => {}
-                    Answer::Ok => return Err(refuse(self.handle.client.id, argv)),
+                    Answer::Ok => return Err(refuse(&self.engine, &self.handle.client, argv)),
                 }
             }
             let done = batch.len();
@@ -492,11 +492,11 @@ impl Feed {
     }
 }
 
-fn refuse(id: u64, argv: Argv<'_>) -> End {
-    End::Failed(format!(
-        "Replica (client id #{id}) generated a reply to command '{}', disconnecting it",
-        printable(argv.word(0))
-    ))
+fn refuse(engine: &Engine, client: &ClientHandle, argv: Argv<'_>) -> End {
+    let known = engine.table.resolve(&argv).map(|command| command.row.name.to_owned());
+    let name = known.unwrap_or_else(|_| printable(argv.word(0)));
+    let who = crate::exec::describe::line(engine, client);
+    End::Failed(format!("Replica generated a reply to command '{name}', disconnecting it: {who}"))
 }
 
 enum Progress {

@@ -104,7 +104,9 @@ fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
         }
         if fanout.put(&piece, over) { Ok(()) } else { Err(left()) }
     };
-    let result = walk(engine, !start.filter.without_data, || Some(cut(engine, repl, start, Some(&fanout))), put);
+    let wanted = || fanout.taking_part() > 0;
+    let cut = || Some(cut(engine, repl, start, Some(&fanout)));
+    let result = walk(engine, !start.filter.without_data, wanted, cut, put);
     let ok = result.is_ok() && fanout.put(&Bytes::copy_from_slice(&mark), over);
     fanout.end(ok, over);
     if ok {
@@ -135,14 +137,13 @@ fn write_file(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start, path: &Path
     // A file that cannot be made is known only after the cut: those who wait are then told by losing their connection.
     let file = File::create(path);
     let mut out = file.as_ref().ok().map(|file| BufWriter::with_capacity(1 << 20, file));
+    // Unlike stock's it is no saved file as well, so that it is of no use to anybody else.
+    let wanted = || repl.replicas().anybody_waits_for_snapshot();
     let put = |piece: Bytes| match &mut out {
-        Some(_) if !repl.replicas().anybody_waits_for_snapshot() => {
-            Err(io::Error::other("nobody waits for it any more"))
-        }
         Some(out) => out.write_all(&piece),
         None => Err(io::Error::other("it could not be created")),
     };
-    let written = walk(engine, true, || Some(cut(engine, repl, start, None)), put);
+    let written = walk(engine, true, wanted, || Some(cut(engine, repl, start, None)), put);
     let flushed = out.as_mut().map_or(Ok(()), Write::flush);
     drop(out);
     file?;

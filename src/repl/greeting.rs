@@ -19,6 +19,8 @@ pub struct Greeting {
     /// Wants the snapshot and no stream (`redis-cli --rdb`).
     pub rdb_only: bool,
     pub filter: Filter,
+    /// What the replica says it runs (Valkey's replicas do); 0 while it said nothing. Major, minor, patch: a byte each.
+    pub version: u32,
 }
 
 /// What a replica can take.
@@ -100,6 +102,11 @@ impl Greeting {
                     // Later versions can do more; what we do not know we do not use.
                     _ => {}
                 },
+                b"version" => {
+                    let version = parse_version(value)
+                        .ok_or_else(|| format!("ERR Unrecognized version format: {}", printable(value)))?;
+                    self.version = version;
+                }
                 b"ack" => {
                     let Some(offset) = parse_i64(value) else { return Ok(Answer::Silence) };
                     let fack = match words.get(2 * i + 2..2 * i + 4) {
@@ -123,6 +130,13 @@ impl Greeting {
         }
         Ok(Answer::Ok)
     }
+}
+
+/// `major.minor.patch`, each of them at most 255.
+fn parse_version(value: &[u8]) -> Option<u32> {
+    let mut parts = value.split(|c| *c == b'.').map(|part| parse_i64(part).and_then(|n| u8::try_from(n).ok()));
+    let (major, minor, patch) = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next().is_none().then(|| u32::from_be_bytes([0, major, minor, patch]))
 }
 
 fn filter(value: &[u8]) -> Result<Filter, String> {
@@ -157,6 +171,14 @@ mod tests {
         check("colour red", Err("ERR Unrecognized REPLCONF option: colour"));
         let long = format!("ip-address {}", "a".repeat(300));
         check(&long, Err("ERR REPLCONF ip-address provided by replica instance is too long: 300 bytes"));
+    }
+
+    #[test]
+    fn a_version_is_remembered_and_must_be_one() {
+        assert_eq!(check("VERSION 9.1.2", Ok(Answer::Ok)).version, 0x0009_0102);
+        for wrong in ["abc", "9.1", "9.1.2.3", "256.1.1", "9.x.2", "-1.2.3"] {
+            check(&format!("version {wrong}"), Err(&format!("ERR Unrecognized version format: {wrong}")));
+        }
     }
 
     #[test]

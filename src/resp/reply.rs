@@ -32,6 +32,8 @@ pub struct Reply {
     errors: u64,
     /// Where in `buf` the last error line begins.
     last_error_at: usize,
+    /// With so many bytes waiting its client will be closed.
+    full_at: usize,
 }
 
 #[derive(Debug)]
@@ -94,7 +96,19 @@ impl Reply {
             sent: Sent::default(),
             errors: 0,
             last_error_at: 0,
+            full_at: usize::MAX,
         }
+    }
+
+    /// How much may wait at most.
+    pub fn set_full_at(&mut self, bytes: usize) {
+        self.full_at = bytes;
+    }
+
+    /// Whether there is no sense in writing more, for the client will be closed for what waits already. What can be asked
+    /// to write without end looks at this.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.full_at
     }
 
     /// 2 or 3.

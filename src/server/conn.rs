@@ -17,7 +17,6 @@ use crate::base::clock;
 use crate::exec::batch::{BATCH_MAX, Next, Runner, Source};
 use crate::exec::call::{Completion, Ending, Socket, Takeover, Wait};
 use crate::exec::client::{End, flag};
-use crate::exec::client_memory;
 use crate::exec::engine::Engine;
 use crate::exec::gate::WorkerId;
 use crate::exec::output_limit;
@@ -148,11 +147,8 @@ impl<S: Socket + 'static> Conn<S> {
                     if self.session.handle.is_killed() {
                         return None;
                     }
-                    if self.session.handle.take_shrink() {
-                        self.input.shrink();
-                    }
                     self.collect_mail();
-                    if self.over_limits() {
+                    if self.over_output_limit() {
                         return None;
                     }
                     if !matches!(waiting, Waiting::Command(_)) || !self.session.handle.wait_is_over() {
@@ -170,9 +166,6 @@ impl<S: Socket + 'static> Conn<S> {
                 Woken::Read(n) => {
                     self.engine.stats.network(self.worker.0, n, 0);
                     self.session.handle.net_in_bytes.fetch_add(n as u64, Relaxed);
-                    if self.over_client_limit() {
-                        return None;
-                    }
                     match waiting {
                         Waiting::No => {}
                         Waiting::Command(_) | Waiting::Pause(_) => continue,
@@ -205,7 +198,7 @@ impl<S: Socket + 'static> Conn<S> {
                 }
             }
             self.collect_mail();
-            if self.over_limits() {
+            if self.over_output_limit() {
                 return None;
             }
             if self.closing && self.out.is_empty() {
@@ -248,8 +241,7 @@ impl<S: Socket + 'static> Conn<S> {
             // A blocked client is still read, to learn that it left.
             Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
         };
-        // A connection that was idle for long has no buffer until something comes.
-        if may_read && (!self.input.is_released() || self.socket.poll_readable(cx).is_ready()) {
+        if may_read {
             let read = pin!(self.socket.read_buf(self.input.spare()));
             match read.poll(cx) {
                 Poll::Pending => {}
@@ -300,8 +292,17 @@ impl<S: Socket + 'static> Conn<S> {
 
     /// Executes what was received, as far as it goes.
     fn execute(&mut self) -> Next {
+        let (started, mut commands) = (clock::ticks(), 0);
+        let next = self.execute_batches(&mut commands);
+        let took_us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
+        self.engine.stats.cycle(self.worker.0, took_us, commands);
+        next
+    }
+
+    fn execute_batches(&mut self, commands: &mut u64) -> Next {
         let engine = self.engine.clone();
         let mut runner = Runner::new(&engine, self.worker, Source::Client);
+        self.out.set_full_at(runner.output_max(&self.session));
         self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
         self.note_input();
         loop {
@@ -318,14 +319,11 @@ impl<S: Socket + 'static> Conn<S> {
                     return Next::Close;
                 }
                 if self.batch.is_empty() {
-                    if self.input.is_mid_request() {
-                        // Room for the rest of it, which is about to come and counts from now on.
-                        self.input.spare();
-                    }
                     self.note_input();
                     return Next::More;
                 }
             }
+            *commands += (self.batch.len() - self.at) as u64;
             let prepared =
                 runner.prepare(self.session.db, (self.at..self.batch.len()).map(|i| self.batch.argv(&self.input, i)));
             for p in prepared {
@@ -347,11 +345,7 @@ impl<S: Socket + 'static> Conn<S> {
 
     /// For CLIENT LIST.
     fn note_input(&self) {
-        let bytes = self.input.buffered_bytes();
-        self.session.handle.query_bytes.store(bytes, Relaxed);
-        if bytes > self.session.handle.query_peak_bytes.load(Relaxed) {
-            self.session.handle.query_peak_bytes.store(bytes, Relaxed);
-        }
+        self.session.handle.query_bytes.store(self.input.buffered_bytes(), Relaxed);
         self.session.handle.query_capacity_bytes.store(self.input.memory_bytes(), Relaxed);
     }
 
@@ -376,17 +370,6 @@ impl<S: Socket + 'static> Conn<S> {
         self.session.mute(&mut self.out, mark, false);
         self.session.handle.last_active_ms.store(clock::now_ms(), Relaxed);
         self.closing |= self.session.close_after_reply;
-    }
-
-    fn over_limits(&mut self) -> bool {
-        self.over_output_limit() || self.over_client_limit()
-    }
-
-    /// Whether `maxmemory-clients` ends this connection, now that its buffers have changed.
-    fn over_client_limit(&mut self) -> bool {
-        self.note_input();
-        client_memory::count(&self.engine, &self.session.handle);
-        self.session.handle.is_killed()
     }
 
     /// Whether `client-output-buffer-limit` ends this connection.

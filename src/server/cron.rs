@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::exec::client::flag;
-use crate::exec::client_memory;
 use crate::exec::engine::Engine;
 use crate::exec::{expire_cycle, output_limit};
 use crate::persist::Saver;
@@ -24,6 +23,7 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             if engine.state.cron_paused.load(Relaxed) {
                 continue;
             }
+            let started_us = clock::mono_us();
             engine.stats.sample(clock::now_ms());
             // As stock: up to a quarter of the time, a little more with each step of effort.
             let percent = 25 + 2 * (settings.active_expire_effort - 1);
@@ -37,12 +37,12 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             if settings.maxmemory > 0 {
                 engine.evictor.wake();
             }
-            client_memory::check(&engine);
-            client_memory::shrink(&engine, clock::now_ms());
             drop_idle_clients(&engine, settings.timeout);
             output_limit::enforce(&engine, clock::now_ms());
             crate::repl::upkeep::cron(&engine, clock::now_ms());
             engine.part::<Saver>().cron(&engine, clock::now_ms());
+            let took_us = (clock::mono_us() - started_us).max(1) as u64;
+            engine.stats.cycle(engine.gates.outsider().0, took_us, 0);
         }
     })?;
     Ok(())

@@ -60,16 +60,20 @@ const TRIES: usize = 100;
 
 fn randomkey(call: &mut Call<'_>) -> Result<Flow, Error> {
     let mut last = None;
-    for _ in 0..TRIES {
-        match call.engine.ks.random_key(call.session.db) {
-            None => break,
-            Some((key, expire_ms)) => {
-                let live = expire_ms.is_none_or(|at| at >= call.now_ms);
-                last = Some(key);
-                if live {
-                    break;
-                }
-            }
+    let mut tries = 0;
+    while tries < TRIES
+        && let Some((key, expire_ms)) = call.engine.ks.random_key(call.session.db)
+    {
+        if expire_ms.is_none_or(|at| at >= call.now_ms) {
+            last = Some(key);
+            break;
+        }
+        let db = call.session.db;
+        if may_expire(call) && expire_keys(call.engine, call.worker, db, call.now_ms, [&*key].into_iter()).is_some() {
+            last = None;
+        } else {
+            tries += 1;
+            last = Some(key);
         }
     }
     match last {
@@ -77,6 +81,11 @@ fn randomkey(call: &mut Call<'_>) -> Result<Flow, Error> {
         None => call.out.null(),
     }
     Ok(Flow::Done)
+}
+
+/// Whether what is over may go now. EXEC holds all gates; there it waits for the next look.
+fn may_expire(call: &Call<'_>) -> bool {
+    !call.in_exec && call.engine.pause.current(call.now_ms).is_none()
 }
 
 fn scan_keys(call: &mut Call<'_>) -> Result<Flow, Error> {
@@ -98,8 +107,8 @@ fn scan_keys(call: &mut Call<'_>) -> Result<Flow, Error> {
         }
     });
     page.send(step.cursor, call.out);
-    // A walk meets what is over, and removes it as any look would. EXEC holds all gates; there it waits for the next look.
-    if !over.is_empty() && !call.in_exec && call.engine.pause.current(call.now_ms).is_none() {
+    // A walk meets what is over, and removes it as any look would.
+    if !over.is_empty() && may_expire(call) {
         expire_keys(call.engine, call.worker, call.session.db, call.now_ms, over.iter().map(|key| &**key));
     }
     Ok(Flow::Done)

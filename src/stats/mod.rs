@@ -37,6 +37,11 @@ struct WorkerStats {
     net_out: AtomicU64,
     reads: AtomicU64,
     writes: AtomicU64,
+    /// Looks at what a connection sent, how long they took together, the longest, and the most commands in one.
+    cycles: AtomicU64,
+    cycles_us: AtomicU64,
+    cycle_max_us: AtomicU64,
+    cycle_max_commands: AtomicU64,
 }
 
 /// The sum over all workers of one command's counters.
@@ -105,6 +110,8 @@ struct Rates {
     net_out: Rate,
     repl_in: Rate,
     repl_out: Rate,
+    cycles: Rate,
+    cycles_us: Rate,
 }
 
 /// `instantaneous_*` of INFO, per second.
@@ -115,6 +122,9 @@ pub struct Instant {
     pub net_out_bytes: u64,
     pub repl_in_bytes: u64,
     pub repl_out_bytes: u64,
+    pub cycles: u64,
+    /// The mean length of a cycle.
+    pub cycle_us: u64,
 }
 
 pub struct Stats {
@@ -147,6 +157,10 @@ impl Stats {
                 net_out: AtomicU64::new(0),
                 reads: AtomicU64::new(0),
                 writes: AtomicU64::new(0),
+                cycles: AtomicU64::new(0),
+                cycles_us: AtomicU64::new(0),
+                cycle_max_us: AtomicU64::new(0),
+                cycle_max_commands: AtomicU64::new(0),
             })
         };
         Self {
@@ -196,6 +210,41 @@ impl Stats {
         bump(&w.net_out, written_bytes as u64);
         bump(&w.reads, u64::from(read_bytes != 0));
         bump(&w.writes, u64::from(written_bytes != 0));
+    }
+
+    /// One look at what a connection sent, or one of the cron's, is over.
+    pub fn cycle(&self, worker: usize, us: u64, commands: u64) {
+        let w = &self.workers[worker];
+        bump(&w.cycles, 1);
+        bump(&w.cycles_us, us);
+        if us > w.cycle_max_us.load(Relaxed) {
+            w.cycle_max_us.store(us, Relaxed);
+        }
+        if commands > w.cycle_max_commands.load(Relaxed) {
+            w.cycle_max_commands.store(commands, Relaxed);
+        }
+    }
+
+    /// How many cycles there were, and how long they took.
+    pub fn cycles(&self) -> (u64, u64) {
+        self.workers.iter().fold((0, 0), |(n, us), w| (n + w.cycles.load(Relaxed), us + w.cycles_us.load(Relaxed)))
+    }
+
+    /// The part of the cron, which counts as the last worker.
+    pub fn cron_us(&self) -> u64 {
+        self.workers.last().map_or(0, |w| w.cycles_us.load(Relaxed))
+    }
+
+    pub fn longest_cycle_us(&self) -> u64 {
+        self.workers.iter().map(|w| w.cycle_max_us.load(Relaxed)).max().unwrap_or(0)
+    }
+
+    pub fn most_commands_a_cycle(&self) -> u64 {
+        self.workers.iter().map(|w| w.cycle_max_commands.load(Relaxed)).max().unwrap_or(0)
+    }
+
+    pub fn commands_us(&self) -> u64 {
+        self.workers.iter().flat_map(|w| w.commands.iter()).map(|c| c.usec.load(Relaxed)).sum()
     }
 
     pub fn error(&self, e: &Error) {
@@ -277,6 +326,9 @@ impl Stats {
         r.net_out.sample(self.net_out(), elapsed);
         r.repl_in.sample(self.counters.repl_in.load(Relaxed), elapsed);
         r.repl_out.sample(self.counters.repl_out.load(Relaxed), elapsed);
+        let (cycles, cycles_us) = self.cycles();
+        r.cycles.sample(cycles, elapsed);
+        r.cycles_us.sample(cycles_us, elapsed);
         self.peak_memory.fetch_max(memory::used() as u64, Relaxed);
     }
 
@@ -288,6 +340,8 @@ impl Stats {
             net_out_bytes: r.net_out.mean(),
             repl_in_bytes: r.repl_in.mean(),
             repl_out_bytes: r.repl_out.mean(),
+            cycles: r.cycles.mean(),
+            cycle_us: r.cycles_us.mean() / r.cycles.mean().max(1),
         }
     }
 

@@ -381,3 +381,94 @@ fn failover_turns_back_when_nobody_catches_up() {
     wait_for(&master, 1);
     replica.check("get a", "$2");
 }
+
+#[test]
+fn a_replica_too_far_behind_is_cut_off_as_the_log_grows() {
+    let server = Server::start(
+        Kind::Pando,
+        &["client-output-buffer-limit replica 1mb 0 0", "repl-backlog-size 64kb", "repl-ping-replica-period 3600"],
+    );
+    let _deaf = full_sync(&server);
+    // The cron, which looks as well, rests.
+    server.check("debug pause-cron 1", "+OK");
+    let (mut c, value) = (server.client(), "x".repeat(100_000));
+    // The sockets' buffers take some of it.
+    wait_until("it is cut off", || {
+        c.call(&["set", "k", &value]);
+        server.log_has("closed ASAP for overcoming of output buffer limits")
+    });
+    wait_until("it is gone", || server.info("replication", "connected_slaves") == "0");
+}
+
+#[test]
+fn good_replicas_are_counted_when_one_comes_or_goes_and_when_asked_for_others() {
+    let master = Server::start(Kind::Pando, &[]);
+    let replica = replica_of(Kind::Stock70, master.port(), &[]);
+    same_data(&master, &replica);
+    let mut c = master.client();
+    c.script(
+        "config set min-replicas-to-write 1 => +OK
+         set a 1 => +OK
+         config set min-replicas-to-write 2 => +OK
+         set a 1 => -NOREPLICAS Not enough good replicas to write.
+         config set min-replicas-to-write 1 => +OK
+         set a 1 => +OK",
+    );
+    drop(replica);
+    wait_until("it is missed", || c.run("set a 1").is_error());
+}
+
+#[test]
+fn what_was_over_before_a_restart_is_told_to_whoever_goes_on_from_the_file() {
+    for kind in [Kind::Pando, Kind::Stock70] {
+        // A replica of the same kind, so that both understand the file's history alike.
+        let mut master = Server::start(kind, &["save \"3600 100000\"", "repl-diskless-sync no"]);
+        let replica = replica_of(kind, master.port(), &[]);
+        master.script("set stays 1 => +OK\n debug set-active-expire 0 => +OK");
+        let mut c = master.client();
+        for i in 0..50 {
+            c.run(&format!("select {}", i % 3));
+            c.check(&format!("set gone:{i} 1 px 1"), "+OK");
+        }
+        let offsets = || [&master, &replica].map(|s| s.info("replication", "master_repl_offset"));
+        wait_until("the replica has all", || offsets()[0] == offsets()[1]);
+        wait_until("they are over", || c.run("get gone:49").to_string() == "$nil" && c.run("ttl gone:49").int() == -2);
+        let offset: i64 = master.info("replication", "master_repl_offset").parse().expect("an offset");
+        master.restart();
+        wait_until("the replica goes on", || replica.info("replication", "master_link_status") == "up");
+        // The look at one of them made it go before.
+        assert_eq!(master.info("persistence", "rdb_last_load_keys_expired"), "49", "{kind:?}");
+        assert!(master.info_int("replication", "master_repl_offset") > offset);
+        assert_eq!(master.info("stats", "sync_partial_ok"), "1", "{kind:?}");
+        assert_eq!(master.info("stats", "sync_full"), "0", "{kind:?}");
+        wait_until("they are gone there too", || replica.info("keyspace", "db1").is_empty());
+        same_data(&master, &replica);
+    }
+}
+
+#[test]
+fn a_snapshot_that_no_replica_waits_for_any_more_is_given_up() {
+    for diskless in ["no", "yes"] {
+        let diskless = format!("repl-diskless-sync {diskless}");
+        let server = Server::start(Kind::Pando, &[&diskless, "rdb-key-save-delay 10000000"]);
+        server.check("mset a 1 b 2 c 3", "+OK");
+        let mut c = server.client();
+        c.check("replconf capa eof", "+OK");
+        c.send(&["psync", "?", "-1"]);
+        let running = || server.info("persistence", "rdb_bgsave_in_progress") == "1";
+        wait_until("it begins", running);
+        drop(c);
+        wait_until("it is given up", || !running());
+    }
+}
+
+#[test]
+fn a_replica_that_asks_is_named_in_the_log_as_stock_names_it() {
+    let server = Server::start(Kind::Pando, &[]);
+    let mut c = full_sync(&server);
+    c.send(&["slowlog", "get"]);
+    wait_until("the connection is closed", || c.is_closed());
+    server.wait_log("Replica generated a reply to command 'slowlog|get', disconnecting it: id=");
+    server.check("psync replid much", "-ERR value is not an integer or out of range");
+    server.wait_log("asks for synchronization but with a wrong offset");
+}

@@ -469,3 +469,37 @@ fn a_restarted_replica_goes_on_from_its_file() {
     c.check("get more", "$1");
     assert_eq!(master.info("stats", "sync_full"), "1");
 }
+
+#[test]
+fn a_paused_replica_keeps_its_masters_writes_and_carries_them_out_later() {
+    let master = Server::start(Kind::Stock70, &["repl-ping-replica-period 3600"]);
+    let replica = replica_of(master.port(), &[]);
+    in_step(&master, &replica);
+    replica.check("client pause 100000 write", "+OK");
+    for line in ["set a 1", "multi\nset b 1\nincr b\nexec", "set c 1"] {
+        all(&master, line);
+    }
+    let offset = master.info("replication", "master_repl_offset");
+    wait_until("all has arrived", || replica.info("replication", "slave_read_repl_offset") == offset);
+    assert_ne!(replica.info("replication", "slave_repl_offset"), offset);
+    replica.check("mget a b c", "[$nil $nil $nil]");
+    replica.check("client unpause", "+OK");
+    in_step(&master, &replica);
+    replica.check("mget a b c", "[$1 $2 $1]");
+}
+
+#[test]
+fn what_clients_wrote_on_a_writable_replica_expires_there() {
+    let master = Server::start(Kind::Stock70, &[]);
+    let replica = replica_of(master.port(), &["replica-read-only no"]);
+    in_step(&master, &replica);
+    replica.script("set a 1 px 50 => +OK\n set b 1 => +OK\n pexpire b 50 => :1\n set c 1 ex 1000 => +OK\n sadd s 1 => :1\n pexpire s 50 => :1");
+    assert_eq!(replica.info("stats", "slave_expires_tracked_keys"), "4");
+    wait_until("they go by themselves", || replica.info("stats", "expired_keys") == "3");
+    replica.check("exists a b c s", ":1");
+    wait_until("only one is left to look after", || replica.info("stats", "slave_expires_tracked_keys") == "1");
+    // What came from the master is the master's to end.
+    master.check("set d 1 ex 1000", "+OK");
+    in_step(&master, &replica);
+    assert_eq!(replica.info("stats", "slave_expires_tracked_keys"), "1");
+}

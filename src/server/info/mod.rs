@@ -62,11 +62,13 @@ struct Section {
     title: &'static str,
     /// Told when nobody asks for a section by name.
     default: bool,
+    /// Told by its name alone, not even by ALL.
+    hidden: bool,
     write: fn(&Arc<Engine>, &mut Page),
 }
 
 const fn section(title: &'static str, default: bool, write: fn(&Arc<Engine>, &mut Page)) -> Section {
-    Section { title, default, write }
+    Section { title, default, hidden: false, write }
 }
 
 /// A section is asked for by its title in any case.
@@ -85,6 +87,7 @@ const SECTIONS: &[Section] = &[
     section("Latencystats", false, commands::latencies),
     section("Cluster", true, server::cluster),
     section("Keyspace", true, data::keyspace),
+    Section { title: "Debug", default: false, hidden: true, write: stats::debug },
 ];
 
 fn is_word(word: &[u8], any: &[&str]) -> bool {
@@ -97,7 +100,7 @@ pub fn page<'a>(engine: &Arc<Engine>, names: impl Iterator<Item = &'a [u8]> + Cl
     let all = names.clone().any(|n| is_word(n, &["all", "everything"]));
     let mut page = Page::default();
     for s in SECTIONS {
-        if all || (defaults && s.default) || names.clone().any(|n| is_word(n, &[s.title])) {
+        if (all && !s.hidden) || (defaults && s.default) || names.clone().any(|n| is_word(n, &[s.title])) {
             page.begin(s.title);
             (s.write)(engine, &mut page);
         }

@@ -43,11 +43,11 @@ pub fn stats(engine: &Arc<Engine>, page: &mut Page) {
     page.put("pubsub_patterns", engine.pubsub.names(Kind::Pattern));
     page.put("pubsubshard_channels", engine.pubsub.names(Kind::Shard));
     // Of things this server does without: forks, moving keys by MIGRATE, defragmentation, tracking, I/O threads.
+    for field in ["latest_fork_usec", "total_forks", "migrate_cached_sockets"] {
+        page.put(field, 0);
+    }
+    page.put("slave_expires_tracked_keys", engine.state.own_expiring.lock().len());
     for field in [
-        "latest_fork_usec",
-        "total_forks",
-        "migrate_cached_sockets",
-        "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",
@@ -70,8 +70,23 @@ pub fn stats(engine: &Arc<Engine>, page: &mut Page) {
     {
         page.put(field, 0);
     }
+    let (cycles, cycles_us) = stats.cycles();
+    page.put("eventloop_cycles", cycles);
+    page.put("eventloop_duration_sum", cycles_us);
+    page.put("eventloop_duration_cmd_sum", stats.commands_us());
+    page.put("instantaneous_eventloop_cycles_per_sec", instant.cycles);
+    page.put("instantaneous_eventloop_duration_usec", instant.cycle_us);
     page.put("acl_access_denied_auth", c.acl_denied_auth.load(Relaxed));
     for field in ["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"] {
         page.put(field, 0);
     }
+}
+
+/// INFO's section Debug. A cycle is a look at what one connection sent, or one of the cron's.
+pub fn debug(engine: &Arc<Engine>, page: &mut Page) {
+    let stats = &engine.stats;
+    page.put("eventloop_duration_aof_sum", 0);
+    page.put("eventloop_duration_cron_sum", stats.cron_us());
+    page.put("eventloop_duration_max", stats.longest_cycle_us());
+    page.put("eventloop_cmd_per_cycle_max", stats.most_commands_a_cycle());
 }
