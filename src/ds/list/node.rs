@@ -47,8 +47,9 @@ pub enum NodeRef<'a> {
 }
 
 impl Node {
-    pub fn of(value: &[u8]) -> Self {
-        let mut pack = Listpack::new();
+    /// A listpack of an element, with room for so many bytes.
+    pub fn of(value: &[u8], room: usize) -> Self {
+        let mut pack = Listpack::with_capacity(room);
         pack.push_back(value);
         Self::Pack(pack)
     }
@@ -134,6 +135,13 @@ impl Node {
     pub fn unfold(&mut self) {
         if let Self::Folded(folded) = self {
             *self = folded.unfolded();
+        }
+    }
+
+    /// Gives back what room a listpack does not need.
+    pub fn shrink_to_fit(&mut self) {
+        if let Self::Pack(pack) = self {
+            pack.shrink_to_fit();
         }
     }
 

@@ -70,8 +70,28 @@ impl Quicklist {
         })
     }
 
-    fn node_of(value: &[u8]) -> Node {
-        if is_giant(value.len()) { Node::plain(value) } else { Node::of(value) }
+    fn node_of(value: &[u8], room: usize) -> Node {
+        if is_giant(value.len()) { Node::plain(value) } else { Node::of(value, room) }
+    }
+
+    /// A node for an element at an end, where more will most likely follow; the one that was there is full.
+    fn push_node(&mut self, end: End, value: &[u8]) {
+        let full = match end {
+            End::Head => self.nodes.front_mut(),
+            End::Tail => self.nodes.back_mut(),
+        };
+        full.into_iter().for_each(Node::shrink_to_fit);
+        let room = match self.room {
+            Room::Bytes(max) => max / 2,
+            Room::Elements(max) => {
+                (value.len() + ELEMENT_OVERHEAD).saturating_mul(max.min(16)).min(Room::SAFE_BYTES / 2)
+            }
+        };
+        let at = match end {
+            End::Head => 0,
+            End::Tail => self.nodes.len(),
+        };
+        self.put_node(at, Self::node_of(value, room));
     }
 
     /// Puts a node in before the one at `at`; its elements are counted by whoever has them from outside.
@@ -181,12 +201,8 @@ impl Quicklist {
         };
         let fits = self.takes(node, value.len());
         self.len += 1;
-        let at = match end {
-            End::Head => 0,
-            End::Tail => self.nodes.len(),
-        };
         if !fits {
-            return self.put_node(at, Self::node_of(value));
+            return self.push_node(end, value);
         }
         match end {
             End::Head => {
@@ -321,7 +337,7 @@ impl Quicklist {
         match other.and_then(|n| self.nodes[n].pack_mut()) {
             Some(pack) if behind => pack.push_front(value),
             Some(pack) => pack.push_back(value),
-            None => self.put_node(at + usize::from(behind), Self::node_of(value)),
+            None => self.put_node(at + usize::from(behind), Self::node_of(value, 0)),
         }
         self.tidy(at.saturating_sub(1), at + 1);
     }
@@ -352,7 +368,7 @@ impl Quicklist {
         let tail = pack.next(pos).map(|next| pack.split_off(next));
         pack.remove(pos);
         let emptied = pack.is_empty();
-        self.nodes.insert(at + 1, Self::node_of(value));
+        self.nodes.insert(at + 1, Self::node_of(value, 0));
         if let Some(tail) = tail {
             self.nodes.insert(at + 2, Node::Pack(tail));
         }

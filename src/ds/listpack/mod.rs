@@ -28,12 +28,27 @@ pub struct Pos(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
-#[derive(Clone, PartialEq, Eq)]
 pub struct Listpack {
-    /// The whole, header and end included; the header is kept true.
+    /// A gap, then the whole, header and end included; the header is kept true.
     buf: Vec<u8>,
     count: u32,
+    /// The room in front of the whole: what comes and goes there moves nothing else.
+    gap: u32,
 }
+
+impl Clone for Listpack {
+    fn clone(&self) -> Self {
+        Self { buf: self.as_bytes().to_vec(), count: self.count, gap: 0 }
+    }
+}
+
+impl PartialEq for Listpack {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Listpack {}
 
 impl Default for Listpack {
     fn default() -> Self {
@@ -56,7 +71,7 @@ impl Listpack {
     pub fn with_capacity(bytes: usize) -> Self {
         let mut buf = Vec::with_capacity(HEAD + 1 + bytes);
         buf.extend_from_slice(&[HEAD as u8 + 1, 0, 0, 0, 0, 0, END]);
-        Self { buf, count: 0 }
+        Self { buf, count: 0, gap: 0 }
     }
 
     /// Takes bytes from outside; every element is looked at.
@@ -77,14 +92,15 @@ impl Listpack {
         if said != UNCOUNTED && u32::from(said) != count {
             return Err(Corrupt);
         }
-        let mut this = Self { buf, count };
+        let mut this = Self { buf, count, gap: 0 };
         this.write_head();
         Ok(this)
     }
 
     /// The whole in stock's format.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.buf
+        &self.buf[self.gap as usize..]
     }
 
     /// How many elements there are.
@@ -101,7 +117,7 @@ impl Listpack {
     /// The size of the whole.
     #[inline]
     pub fn byte_len(&self) -> usize {
-        self.buf.len()
+        self.buf.len() - self.gap as usize
     }
 
     /// Bytes allocated.
@@ -110,6 +126,7 @@ impl Listpack {
     }
 
     pub fn shrink_to_fit(&mut self) {
+        self.move_to(0);
         self.buf.shrink_to_fit();
     }
 
@@ -122,7 +139,7 @@ impl Listpack {
 
     #[inline]
     fn end(&self) -> usize {
-        self.buf.len() - 1
+        self.byte_len() - 1
     }
 
     #[inline]
@@ -138,7 +155,7 @@ impl Listpack {
     #[inline]
     pub fn next(&self, pos: Pos) -> Option<Pos> {
         let at = pos.0 as usize;
-        let at = at + element::size(&self.buf[at..]);
+        let at = at + element::size(&self.as_bytes()[at..]);
         (at < self.end()).then_some(Pos(at as u32))
     }
 
@@ -150,7 +167,7 @@ impl Listpack {
     /// The element that ends at `at`.
     #[inline]
     fn before(&self, at: usize) -> Option<Pos> {
-        (at > HEAD).then(|| Pos((at - element::size_behind(&self.buf[..at])) as u32))
+        (at > HEAD).then(|| Pos((at - element::size_behind(&self.as_bytes()[..at])) as u32))
     }
 
     /// The element of an index; negative ones count from the end.
@@ -177,17 +194,17 @@ impl Listpack {
 
     #[inline]
     pub fn get(&self, pos: Pos) -> Item<'_> {
-        element::item(&self.buf[pos.0 as usize..])
+        element::item(&self.as_bytes()[pos.0 as usize..])
     }
 
     #[inline]
     pub fn iter(&self) -> Iter<'_> {
-        Iter { buf: &self.buf, front: HEAD, back: self.end() }
+        Iter { buf: self.as_bytes(), front: HEAD, back: self.end() }
     }
 
     /// From an element on, that one included.
     pub fn iter_from(&self, pos: Pos) -> Iter<'_> {
-        Iter { buf: &self.buf, front: pos.0 as usize, back: self.end() }
+        Iter { buf: self.as_bytes(), front: pos.0 as usize, back: self.end() }
     }
 
     /// The first element equal to `needle` among `from` and those behind it; between two that are compared `skip` are passed over.
@@ -195,7 +212,7 @@ impl Listpack {
         let wanted = element::canonical_int(needle);
         let (mut at, end) = (from.0 as usize, self.end());
         while at < end {
-            let (item, size) = element::item_and_size(&self.buf[at..]);
+            let (item, size) = element::item_and_size(&self.as_bytes()[at..]);
             let same = match item {
                 Item::Int(n) => wanted == Some(n),
                 Item::Str(s) => s == needle,
@@ -208,7 +225,7 @@ impl Listpack {
                 if at >= end {
                     return None;
                 }
-                at += element::size(&self.buf[at..]);
+                at += element::size(&self.as_bytes()[at..]);
             }
         }
         None
@@ -257,7 +274,7 @@ impl Listpack {
     /// Puts an element behind another, and gives its place.
     pub fn insert_after(&mut self, pos: Pos, value: &[u8]) -> Pos {
         let at = pos.0 as usize;
-        self.insert_before(Pos((at + element::size(&self.buf[at..])) as u32), value)
+        self.insert_before(Pos((at + element::size(&self.as_bytes()[at..])) as u32), value)
     }
 
     /// Puts another element in the place of one.
@@ -271,14 +288,14 @@ impl Listpack {
 
     fn replace_element(&mut self, pos: Pos, element: &Element<'_>) -> Pos {
         let at = pos.0 as usize;
-        self.splice(at, element::size(&self.buf[at..]), element, 0);
+        self.splice(at, element::size(&self.as_bytes()[at..]), element, 0);
         pos
     }
 
     /// Takes an element out, and gives the place of the one that followed it.
     pub fn remove(&mut self, pos: Pos) -> Option<Pos> {
         let at = pos.0 as usize;
-        self.cut(at, at + element::size(&self.buf[at..]), 1);
+        self.cut(at, at + element::size(&self.as_bytes()[at..]), 1);
         (at < self.end()).then_some(pos)
     }
 
@@ -293,7 +310,7 @@ impl Listpack {
         let (from, end) = (pos.0 as usize, self.end());
         let (mut at, mut removed) = (from, 0);
         while removed < count && at < end {
-            at += element::size(&self.buf[at..]);
+            at += element::size(&self.as_bytes()[at..]);
             removed += 1;
         }
         self.cut(from, at, removed);
@@ -302,9 +319,8 @@ impl Listpack {
 
     /// Puts another listpack's elements behind the own ones.
     pub fn append(&mut self, other: &Listpack) {
-        let end = self.end();
-        self.buf.truncate(end);
-        self.buf.extend_from_slice(&other.buf[HEAD..]);
+        self.buf.pop();
+        self.buf.extend_from_slice(&other.as_bytes()[HEAD..]);
         self.count += other.count;
         self.write_head();
     }
@@ -314,7 +330,7 @@ impl Listpack {
         let at = pos.0 as usize;
         let mut tail = Listpack::with_capacity(self.end() - at);
         tail.buf.truncate(HEAD);
-        tail.buf.extend_from_slice(&self.buf[at..]);
+        tail.buf.extend_from_slice(&self.as_bytes()[at..]);
         tail.count = tail.iter().count() as u32;
         tail.write_head();
         let (end, gone) = (self.end(), tail.len());
@@ -322,44 +338,116 @@ impl Listpack {
         tail
     }
 
+    /// Takes the bytes from `from` to `to` out. What is shorter moves: the bytes before or those behind.
     fn cut(&mut self, from: usize, to: usize, elements: usize) {
-        self.buf.copy_within(to.., from);
-        self.buf.truncate(self.buf.len() - (to - from));
+        let (gap, len) = (self.gap as usize, self.byte_len());
+        if from - HEAD < len - 1 - to {
+            self.buf.copy_within(gap + HEAD..gap + from, gap + HEAD + to - from);
+            self.gap += (to - from) as u32;
+        } else {
+            self.buf.copy_within(gap + to.., gap + from);
+            self.buf.truncate(self.buf.len() - (to - from));
+        }
         self.count -= elements as u32;
         self.write_head();
-        // Half of it is air: give it back.
-        if self.buf.capacity() > 256 && self.buf.len() * 2 < self.buf.capacity() {
-            self.buf.shrink_to(self.buf.len() + self.buf.len() / 8);
+        self.give_back();
+    }
+
+    /// When half of it is air, most of that is given back.
+    #[inline]
+    fn give_back(&mut self) {
+        let (len, capacity) = (self.byte_len(), self.buf.capacity());
+        if capacity > 256 && len * 2 < capacity {
+            self.move_to(0);
+            self.buf.shrink_to(len + len / 8);
         }
     }
 
-    /// Puts an element in the place of the `old` bytes at `at`.
+    /// Puts an element in the place of the `old` bytes at `at`. What is shorter moves, as for a cut; but only what is added
+    /// at the very front, where more may follow, makes a gap larger.
     fn splice(&mut self, at: usize, old: usize, element: &Element<'_>, added: u32) {
         let new = element.size();
-        let len = self.buf.len();
+        let in_front = at - HEAD < self.end() - (at + old)
+            && (new <= old || self.gap as usize >= new - old || (at == HEAD && old == 0));
         if new > old {
-            let more = new - old;
-            if self.buf.capacity() - len < more {
-                // An eighth ahead: doubling would waste what a listpack saves.
-                self.buf.reserve_exact(more + len / 8);
-            }
-            self.buf.resize(len + more, 0);
-            self.buf.copy_within(at + old..len, at + new);
-        } else if new < old {
-            self.buf.copy_within(at + old.., at + new);
-            self.buf.truncate(len - (old - new));
+            self.make_room(new - old, in_front);
         }
+        let gap = self.gap as usize;
+        if in_front {
+            let before = gap + HEAD..gap + at;
+            let moved = gap + old - new;
+            self.buf.copy_within(before, moved + HEAD);
+            self.gap = moved as u32;
+        } else {
+            let len = self.buf.len();
+            if new > old {
+                self.buf.resize(len + new - old, 0);
+                self.buf.copy_within(gap + at + old..len, gap + at + new);
+            } else if new < old {
+                self.buf.copy_within(gap + at + old.., gap + at + new);
+                self.buf.truncate(len - (old - new));
+            }
+        }
+        let at = self.gap as usize + at;
         element.write(&mut self.buf[at..at + new]);
         self.count += added;
         self.write_head();
+        if new < old {
+            self.give_back();
+        }
+    }
+
+    /// Makes room for `more` bytes in front of the whole or behind it.
+    #[inline]
+    fn make_room(&mut self, more: usize, in_front: bool) {
+        let (gap, spare) = (self.gap as usize, self.buf.capacity() - self.buf.len());
+        if if in_front { gap < more } else { spare < more } {
+            self.find_room(more, in_front);
+        }
+    }
+
+    #[cold]
+    fn find_room(&mut self, more: usize, in_front: bool) {
+        let (gap, len, spare) = (self.gap as usize, self.byte_len(), self.buf.capacity() - self.buf.len());
+        // An eighth ahead: doubling would waste what a listpack saves.
+        let ahead = more + len / 8;
+        if in_front && spare >= 2 * ahead {
+            self.move_to(gap + spare / 2);
+        } else if !in_front && gap >= 2 * ahead {
+            self.move_to(gap / 2);
+        } else if in_front {
+            // Some of the room behind stays, so that both ends may grow in turn.
+            let mut buf = Vec::with_capacity(ahead + len + spare.min(len / 8));
+            buf.resize(ahead, 0);
+            buf.extend_from_slice(self.as_bytes());
+            (self.buf, self.gap) = (buf, ahead as u32);
+        } else {
+            self.move_to(gap.min(len / 8));
+            self.buf.reserve_exact(ahead);
+        }
+    }
+
+    /// Moves the whole, so that so large a gap is before it; there must be room.
+    fn move_to(&mut self, gap: usize) {
+        let (from, len) = (self.gap as usize, self.byte_len());
+        if gap == from {
+            return;
+        }
+        if gap > from {
+            self.buf.resize(gap + len, 0);
+        }
+        self.buf.copy_within(from..from + len, gap);
+        self.buf.truncate(gap + len);
+        self.gap = gap as u32;
     }
 
     #[inline]
     fn write_head(&mut self) {
-        let total = self.buf.len() as u32;
+        let total = self.byte_len() as u32;
         let count = u16::try_from(self.count).unwrap_or(UNCOUNTED);
-        self.buf[..4].copy_from_slice(&total.to_le_bytes());
-        self.buf[4..HEAD].copy_from_slice(&count.to_le_bytes());
+        let head = &mut self.buf[self.gap as usize..][..HEAD];
+        head[..4].copy_from_slice(&total.to_le_bytes());
+        head[4..].copy_from_slice(&count.to_le_bytes());
     }
 }
 

@@ -16,6 +16,7 @@ fn check(lp: &Listpack, model: &[Vec<u8>]) {
     assert_eq!(backwards, model);
     assert_eq!(lp.len(), model.len());
     assert_eq!(Listpack::from_bytes(lp.as_bytes().to_vec()).as_ref(), Ok(lp));
+    assert!(lp.memory_bytes() <= 256.max(lp.byte_len() * 2), "{} for {}", lp.memory_bytes(), lp.byte_len());
 }
 
 fn element() -> impl Strategy<Value = Vec<u8>> {
@@ -142,4 +143,29 @@ fn more_elements_than_the_header_counts() {
     assert_eq!(&lp.as_bytes()[4..6], &[0xff, 0xff]);
     assert_eq!(Listpack::from_bytes(lp.as_bytes().to_vec()).map(|lp| lp.len()), Ok(70_000));
     assert_eq!(lp.seek(-1).map(|p| lp.get(p)), Some(Item::Int(69_999)));
+}
+
+#[test]
+fn either_end_grows_and_shrinks_without_moving_the_rest() {
+    // Each of these is of a few seconds if every step moves everything.
+    let mut lp = Listpack::new();
+    (0..100_000).for_each(|n| lp.push_front(n.to_string().as_bytes()));
+    fn element(lp: &Listpack, index: i64) -> Option<Item<'_>> {
+        lp.seek(index).map(|pos| lp.get(pos))
+    }
+    assert_eq!((element(&lp, 0), element(&lp, -1)), (Some(Item::Int(99_999)), Some(Item::Int(0))));
+    for n in 0..100_000 {
+        lp.push_back_int(n);
+        lp.push_front(b"front");
+        for _ in 0..2 {
+            let first = lp.first().unwrap();
+            lp.remove(first);
+        }
+    }
+    assert_eq!((lp.len(), element(&lp, 0), element(&lp, -1)), (100_000, Some(Item::Int(0)), Some(Item::Int(99_999))));
+    check(&lp, &(0..100_000).map(|n: u32| n.to_string().into_bytes()).collect::<Vec<_>>());
+    while let Some(first) = lp.first() {
+        lp.remove(first);
+    }
+    assert!(lp.memory_bytes() <= 256);
 }
