@@ -89,6 +89,8 @@ pub struct ClientHandle {
     pub ssubs: AtomicUsize,
     pub query_bytes: AtomicUsize,
     pub query_capacity_bytes: AtomicUsize,
+    /// The most of the former since the cron looked last.
+    pub query_peak_bytes: AtomicUsize,
     pub multi_bytes: AtomicUsize,
     /// Words of the command being carried out, while somebody may look.
     pub argv_bytes: AtomicUsize,
@@ -99,10 +101,14 @@ pub struct ClientHandle {
     pub reply_peak_bytes: AtomicUsize,
     /// Set when a watched key changed.
     pub dirty_cas: Mutex<Option<Arc<AtomicBool>>>,
+    /// What it counts for in [`Clients::bytes`].
+    counted_bytes: AtomicUsize,
     pub net_in_bytes: AtomicU64,
     pub net_out_bytes: AtomicU64,
     pub authenticated: AtomicBool,
     killed: AtomicBool,
+    /// The query buffer is larger than it has to be.
+    shrink: AtomicBool,
     /// Locked while a waiter is served, so innermost but for the log.
     waiting: Mutex<Waiting>,
     outbox: Mutex<Outbox>,
@@ -133,6 +139,7 @@ impl ClientHandle {
             ssubs: AtomicUsize::new(0),
             query_bytes: AtomicUsize::new(0),
             query_capacity_bytes: AtomicUsize::new(0),
+            query_peak_bytes: AtomicUsize::new(0),
             multi_bytes: AtomicUsize::new(0),
             argv_bytes: AtomicUsize::new(0),
             out_bytes: AtomicUsize::new(0),
@@ -140,10 +147,12 @@ impl ClientHandle {
             reply_capacity_bytes: AtomicUsize::new(0),
             reply_peak_bytes: AtomicUsize::new(0),
             dirty_cas: Mutex::default(),
+            counted_bytes: AtomicUsize::new(0),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             authenticated: AtomicBool::new(false),
             killed: AtomicBool::new(false),
+            shrink: AtomicBool::new(false),
             waiting: Mutex::default(),
             outbox: Mutex::default(),
             has_mail: AtomicBool::new(false),
@@ -206,6 +215,16 @@ impl ClientHandle {
         self.waker.register(waker);
     }
 
+    /// Has the connection give its query buffer back, as far as it is not in use.
+    pub fn ask_to_shrink(&self) {
+        self.shrink.store(true, Relaxed);
+        self.announce();
+    }
+
+    pub fn take_shrink(&self) -> bool {
+        self.shrink.load(Relaxed) && self.shrink.swap(false, Relaxed)
+    }
+
     /// Ends the connection as soon as its task looks.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
@@ -264,6 +283,12 @@ impl ClientHandle {
 pub struct Clients {
     all: RwLock<BTreeMap<u64, Arc<ClientHandle>>>,
     next_id: AtomicU64,
+    /// `maxmemory-clients` in bytes; 0: no limit, and nothing is counted.
+    pub limit_bytes: AtomicUsize,
+    /// The sum of what clients count for.
+    bytes: AtomicUsize,
+    /// Held by whoever sends clients away.
+    pub eviction: Mutex<()>,
 }
 
 impl Clients {
@@ -276,7 +301,18 @@ impl Clients {
     }
 
     pub fn remove(&self, id: u64) {
-        self.all.write().remove(&id);
+        let removed = self.all.write().remove(&id);
+        if let Some(client) = removed {
+            self.count(&client, 0);
+        }
+    }
+
+    /// Says what a client counts for now; gives the sum of all.
+    pub fn count(&self, client: &ClientHandle, bytes: usize) -> usize {
+        let before = client.counted_bytes.swap(bytes, Relaxed);
+        // Wrapping: where two add at once, only the sum of both is right.
+        let by = bytes.wrapping_sub(before);
+        self.bytes.fetch_add(by, Relaxed).wrapping_add(by)
     }
 
     pub fn get(&self, id: u64) -> Option<Arc<ClientHandle>> {

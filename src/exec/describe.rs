@@ -77,14 +77,18 @@ pub fn memory_bytes(client: &ClientHandle) -> usize {
     const FIXED: usize = 1024;
     // A queued command, its words not counted.
     const QUEUED: usize = 64;
+    // A watched key or a subscription, its place in the tables of both sides included.
+    const LISTED: usize = 96;
+    let subscriptions = client.subs.load(Relaxed) + client.psubs.load(Relaxed) + client.ssubs.load(Relaxed);
     FIXED
         + client.query_capacity_bytes.load(Relaxed)
         + client.argv_bytes.load(Relaxed)
-        + client.reply_capacity_bytes.load(Relaxed)
-        + client.out_bytes.load(Relaxed)
+        // What waits lies in that buffer, or is a value's own memory that the reply shares.
+        + client.reply_capacity_bytes.load(Relaxed).max(client.out_bytes.load(Relaxed))
         + client.outbox_bytes()
         + client.multi_bytes.load(Relaxed)
         + client.multi_len.load(Relaxed).max(0) as usize * QUEUED
+        + LISTED * (client.watching.load(Relaxed) + subscriptions)
 }
 
 pub fn line(engine: &Engine, c: &ClientHandle) -> String {

@@ -5,6 +5,7 @@ pub mod block;
 pub mod call;
 pub mod client;
 pub mod client_cmd;
+pub mod client_memory;
 pub mod command_cmd;
 pub mod connection;
 pub mod describe;

@@ -161,5 +161,7 @@ impl Session {
         engine.pubsub.unsubscribe_all(self);
         engine.monitors.remove(self.handle.id);
         engine.clients.remove(self.handle.id);
+        // Who was sent away left the list before.
+        engine.clients.count(&self.handle, 0);
     }
 }

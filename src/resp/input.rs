@@ -238,11 +238,23 @@ impl Input {
         if self.partial.frame.words_left == 0 {
             self.partial = Partial::default();
         }
+        if let Some(own) = &mut self.own {
+            own.data.shrink_to_fit();
+        }
     }
 
-    /// Bytes received and not consumed (`qbuf` of CLIENT LIST).
+    /// Whether there is no buffer at all: then it is worth while to wait for bytes before there is one.
+    pub fn is_released(&self) -> bool {
+        match &self.own {
+            Some(own) => own.data.len() == own.data.capacity(),
+            None => self.buf.capacity() == 0,
+        }
+    }
+
+    /// Bytes received and not consumed (`qbuf` of CLIENT LIST). As in stock servers, a large argument stands alone there:
+    /// what came before it counts as consumed.
     pub fn buffered_bytes(&self) -> usize {
-        self.buf.len() - self.head + self.own.as_ref().map_or(0, |own| own.data.len())
+        self.own.as_ref().map_or(self.buf.len() - self.head, |own| own.data.len())
     }
 
     /// Bytes received and not parsed.

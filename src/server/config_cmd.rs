@@ -121,6 +121,7 @@ fn rewrite(call: &mut Call<'_>) -> Result<Flow, Error> {
 
 fn resetstat(call: &mut Call<'_>) -> Result<Flow, Error> {
     call.engine.stats.reset();
+    call.engine.freeing().freed.store(0, Relaxed);
     call.out.ok();
     Ok(Flow::Done)
 }

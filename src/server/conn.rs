@@ -17,6 +17,7 @@ use crate::base::clock;
 use crate::exec::batch::{BATCH_MAX, Next, Runner, Source};
 use crate::exec::call::{Completion, Ending, Socket, Takeover, Wait};
 use crate::exec::client::{End, flag};
+use crate::exec::client_memory;
 use crate::exec::engine::Engine;
 use crate::exec::gate::WorkerId;
 use crate::exec::output_limit;
@@ -147,8 +148,11 @@ impl<S: Socket + 'static> Conn<S> {
                     if self.session.handle.is_killed() {
                         return None;
                     }
+                    if self.session.handle.take_shrink() {
+                        self.input.shrink();
+                    }
                     self.collect_mail();
-                    if self.over_output_limit() {
+                    if self.over_limits() {
                         return None;
                     }
                     if !matches!(waiting, Waiting::Command(_)) || !self.session.handle.wait_is_over() {
@@ -166,6 +170,9 @@ impl<S: Socket + 'static> Conn<S> {
                 Woken::Read(n) => {
                     self.engine.stats.network(self.worker.0, n, 0);
                     self.session.handle.net_in_bytes.fetch_add(n as u64, Relaxed);
+                    if self.over_client_limit() {
+                        return None;
+                    }
                     match waiting {
                         Waiting::No => {}
                         Waiting::Command(_) | Waiting::Pause(_) => continue,
@@ -198,7 +205,7 @@ impl<S: Socket + 'static> Conn<S> {
                 }
             }
             self.collect_mail();
-            if self.over_output_limit() {
+            if self.over_limits() {
                 return None;
             }
             if self.closing && self.out.is_empty() {
@@ -241,7 +248,8 @@ impl<S: Socket + 'static> Conn<S> {
             // A blocked client is still read, to learn that it left.
             Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
         };
-        if may_read {
+        // A connection that was idle for long has no buffer until something comes.
+        if may_read && (!self.input.is_released() || self.socket.poll_readable(cx).is_ready()) {
             let read = pin!(self.socket.read_buf(self.input.spare()));
             match read.poll(cx) {
                 Poll::Pending => {}
@@ -319,6 +327,10 @@ impl<S: Socket + 'static> Conn<S> {
                     return Next::Close;
                 }
                 if self.batch.is_empty() {
+                    if self.input.is_mid_request() {
+                        // Room for the rest of it, which is about to come and counts from now on.
+                        self.input.spare();
+                    }
                     self.note_input();
                     return Next::More;
                 }
@@ -345,7 +357,11 @@ impl<S: Socket + 'static> Conn<S> {
 
     /// For CLIENT LIST.
     fn note_input(&self) {
-        self.session.handle.query_bytes.store(self.input.buffered_bytes(), Relaxed);
+        let bytes = self.input.buffered_bytes();
+        self.session.handle.query_bytes.store(bytes, Relaxed);
+        if bytes > self.session.handle.query_peak_bytes.load(Relaxed) {
+            self.session.handle.query_peak_bytes.store(bytes, Relaxed);
+        }
         self.session.handle.query_capacity_bytes.store(self.input.memory_bytes(), Relaxed);
     }
 
@@ -370,6 +386,17 @@ impl<S: Socket + 'static> Conn<S> {
         self.session.mute(&mut self.out, mark, false);
         self.session.handle.last_active_ms.store(clock::now_ms(), Relaxed);
         self.closing |= self.session.close_after_reply;
+    }
+
+    fn over_limits(&mut self) -> bool {
+        self.over_output_limit() || self.over_client_limit()
+    }
+
+    /// Whether `maxmemory-clients` ends this connection, now that its buffers have changed.
+    fn over_client_limit(&mut self) -> bool {
+        self.note_input();
+        client_memory::count(&self.engine, &self.session.handle);
+        self.session.handle.is_killed()
     }
 
     /// Whether `client-output-buffer-limit` ends this connection.

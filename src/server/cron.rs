@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::exec::client::flag;
+use crate::exec::client_memory;
 use crate::exec::engine::Engine;
 use crate::exec::{expire_cycle, output_limit};
 use crate::persist::Saver;
@@ -37,6 +38,8 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             if settings.maxmemory > 0 {
                 engine.evictor.wake();
             }
+            client_memory::check(&engine);
+            client_memory::shrink(&engine, clock::now_ms());
             drop_idle_clients(&engine, settings.timeout);
             output_limit::enforce(&engine, clock::now_ms());
             crate::repl::upkeep::cron(&engine, clock::now_ms());

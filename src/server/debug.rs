@@ -10,9 +10,9 @@ use crate::config::parse_memory;
 use crate::ds::list::set_giant_bytes;
 use crate::exec::block;
 use crate::exec::call::{Call, Flow, SessionCommand};
-use crate::exec::digest;
 use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
+use crate::exec::{client_memory, describe, digest};
 use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Keyspace, Unit, ValueRef};
 use crate::persist::Saver;
 use crate::persist::load::{self, Expired};
@@ -464,8 +464,17 @@ fn log_line(call: &mut Call<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn client_eviction(_: &mut Call<'_>) -> Result<(), Error> {
-    Err(Error::text("ERR maxmemory-clients is disabled."))
+fn client_eviction(call: &mut Call<'_>) -> Result<(), Error> {
+    let clients = &call.engine.clients;
+    let limit = clients.limit_bytes.load(Relaxed);
+    if limit == 0 {
+        return Err(Error::text("ERR maxmemory-clients is disabled."));
+    }
+    // Stock keeps clients in buckets by size; here they are weighed when the limit is reached.
+    client_memory::check(call.engine);
+    let sum: usize = clients.list().iter().map(|c| describe::memory_bytes(c)).sum();
+    call.out.verbatim("txt", format!("Limit: {limit} Clients: {} Memory: {sum}\n", clients.len()).as_bytes());
+    Ok(())
 }
 
 fn rewrite_all(call: &mut Call<'_>) -> Result<(), Error> {

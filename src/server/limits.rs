@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::listen::os_reason;
 use crate::config::{Config, OomScoreAdj, Settings};
+use crate::exec::client_memory;
 use crate::exec::engine::Engine;
 use crate::stats::memory;
 
@@ -180,6 +181,14 @@ pub fn register_hooks(engine: &Arc<Engine>) {
         }
         if let Some(engine) = weak.upgrade() {
             engine.evictor.wake();
+        }
+        Ok(())
+    });
+    client_memory::apply(engine, &engine.settings());
+    let weak = Arc::downgrade(engine);
+    engine.config.on_change(&["maxmemory-clients", "maxmemory"], move |_, new| {
+        if let Some(engine) = weak.upgrade() {
+            client_memory::apply(&engine, new);
         }
         Ok(())
     });

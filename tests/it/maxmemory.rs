@@ -220,3 +220,73 @@ fn small_integers_are_shared_unless_each_needs_a_history() {
         object encoding bits => $raw"#,
     );
 }
+
+/// Begins a request with a large argument and does not end it.
+fn begin_large(c: &mut Client, bytes: usize) {
+    let mut half = format!("*2\r\n${bytes}\r\n").into_bytes();
+    half.resize(half.len() + bytes, b'x');
+    c.send_raw(&half);
+}
+
+fn named(server: &Server, name: &str) -> bool {
+    server.run("client list").text().contains(&format!(" name={name} "))
+}
+
+#[test]
+fn clients_leave_largest_first_until_their_buffers_are_within_the_limit() {
+    let server = Server::start(Kind::Pando, &[]);
+    let mut clients: Vec<Client> = (0..6).map(|_| server.client()).collect();
+    for (n, c) in clients.iter_mut().enumerate() {
+        c.check(&format!("client setname c{n}"), "+OK");
+        if n == 5 {
+            c.check("client no-evict on", "+OK");
+        }
+        begin_large(c, (n + 1) * 400_000);
+    }
+    let memory = || server.info_int("memory", "mem_clients_normal");
+    wait_until("all of it was read", || memory() > 21 * 400_000);
+    assert_eq!(server.info_int("stats", "evicted_clients"), 0);
+    // Room for the one that may not be evicted and for the three smallest.
+    server.check("config set maxmemory-clients 5500000", "+OK");
+    let left: Vec<bool> = (0..6).map(|n| named(&server, &format!("c{n}"))).collect();
+    assert_eq!(left, [true, true, true, false, false, true]);
+    assert_eq!(server.info_int("stats", "evicted_clients"), 2);
+    wait_until("what they had is free", || memory() < 5_500_000);
+    // Whoever now takes too much leaves itself.
+    let mut c = server.client();
+    c.check("client setname late", "+OK");
+    begin_large(&mut c, 3_000_000);
+    wait_until("it is gone", || !named(&server, "late"));
+    server.check("config set maxmemory-clients 0", "+OK");
+    server.check("ping", "+PONG");
+}
+
+#[test]
+fn a_share_of_maxmemory_limits_clients_too() {
+    let server = Server::start(Kind::Pando, &["maxmemory 20mb", "maxmemory-clients 10%"]);
+    let mut c = server.client();
+    c.check("client setname large", "+OK");
+    begin_large(&mut c, 2 << 20);
+    wait_until("it is gone", || !named(&server, "large"));
+    server.check("config get maxmemory-clients", "[$maxmemory-clients $10%]");
+}
+
+#[test]
+fn idle_clients_give_their_query_buffers_back() {
+    let server = Server::start(Kind::Pando, &["hz 100"]);
+    let mut c = server.client();
+    c.check("client setname idle", "+OK");
+    begin_large(&mut c, 100);
+    let field = |name: &str| -> usize {
+        let list = server.run("client list").text();
+        let line = list.lines().find(|line| line.contains(" name=idle ")).expect("it is connected");
+        let value = line.split(' ').find_map(|word| word.strip_prefix(name)).expect("a field of CLIENT LIST");
+        value.parse().expect("a number")
+    };
+    wait_until("half a request came", || field("qbuf=") >= 100);
+    assert!(field("qbuf-free=") > 10_000);
+    wait_until("the room for more is given back", || field("qbuf-free=") < 1024);
+    // Nothing of it is lost.
+    c.send_raw(b"\r\n$1\r\nx\r\n");
+    assert!(c.read().to_string().starts_with("-ERR unknown command 'xxx"));
+}
