@@ -437,6 +437,23 @@ fn a_master_that_turns_replica_sends_everybody_away() {
 }
 
 #[test]
+fn who_waits_at_a_master_that_hands_over_is_sent_away() {
+    let (old, new) = (server(), server());
+    follow(&new, &old);
+    let mut w = waiting(&old, &["blpop q 0"]);
+    wait_until("the replica is known", || old.info("replication", "connected_slaves") == "1");
+    old.check("failover", "+OK");
+    let reply = w[0].read().to_string();
+    assert!(reply.starts_with("-UNBLOCKED "), "{reply}");
+    wait_until("the replica leads", || new.run("role").items()[0].text() == "master");
+    let mut w = waiting(&new, &["blpop q 0"]);
+    new.check("rpush q a", ":1");
+    gets(&mut w[0], "[$q $a]");
+    link_up(&old);
+    converge(&[&new, &old]);
+}
+
+#[test]
 fn a_replica_serves_its_readers_from_the_masters_stream() {
     let (master, replica) = (server(), server());
     master.check("xadd st 1-0 f v", "$1-0");
@@ -508,6 +525,74 @@ fn events_tell_the_push_before_the_pop() {
         seen.push(format!("{} {}", words[2].rsplit(':').next().unwrap_or_default(), words[3]));
     }
     assert_eq!(seen, ["rpush q", "lpop q", "rpush r", "lpop q", "del q", "lpop r", "del r"]);
+}
+
+#[test]
+fn every_class_of_event_is_told_if_asked_for() {
+    let s = Server::start(Kind::Pando, &[]);
+    let mut c = s.client();
+    let mut listener = s.client();
+    listener.run("psubscribe __key*");
+    for (flags, told) in [
+        ("Eg", "expire s|rename_from s|rename_to x|del x|expire p|expire p"),
+        ("E$", "set s|set p|set p"),
+        ("El", "lpush l|lpop l"),
+        ("Es", "sadd e|srem e"),
+        ("Eh", "hset h|hdel h"),
+        ("Ez", "zadd z|zrem z"),
+        ("Et", "xadd t"),
+        ("Ex", "expired p"),
+        ("Ee", "evicted p"),
+        ("Em", "keymiss none|keymiss p|keymiss p"),
+        ("En", "new s|new l|new e|new h|new z|new t|new x|new p|new p"),
+        ("KE", ""),
+        ("A", ""),
+    ] {
+        c.run("flushall");
+        c.call(&["config", "set", "notify-keyspace-events", flags]);
+        for line in [
+            "set s v",
+            "expire s 100",
+            "lpush l a",
+            "lpop l",
+            "sadd e a",
+            "srem e a",
+            "hset h f v",
+            "hdel h f",
+            "zadd z 1 a",
+            "zrem z a",
+            "xadd t 1-1 f v",
+            "get none",
+            "rename s x",
+            "del x",
+        ] {
+            assert!(!c.run(line).is_error(), "{line}");
+        }
+        c.run("set p v px 1");
+        wait_until("it expires", || c.run("exists p").int() == 0);
+        c.run("config set maxmemory-policy volatile-random");
+        c.run("set p v ex 100");
+        c.run("config set maxmemory 1");
+        wait_until("it is evicted", || c.run("exists p").int() == 0);
+        c.run("config set maxmemory 0");
+        c.call(&["config", "set", "notify-keyspace-events", "Kg"]);
+        c.run("set end v");
+        c.run("persist end");
+        c.run("del end");
+        let mut seen = Vec::new();
+        loop {
+            let words: Vec<String> = listener.read().items().iter().map(Reply::text).collect();
+            if words[2].ends_with(":end") {
+                break;
+            }
+            seen.push(format!("{} {}", words[2].rsplit(':').next().unwrap_or_default(), words[3]));
+        }
+        // What empties a collection deletes its key.
+        if flags == "Eg" {
+            seen.retain(|event| !["del l", "del e", "del h", "del z"].contains(&event.as_str()));
+        }
+        assert_eq!(seen.join("|"), told, "{flags}");
+    }
 }
 
 #[test]

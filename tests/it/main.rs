@@ -4,6 +4,7 @@
 
 mod basics;
 mod blocking;
+mod blocking_random;
 mod boot;
 mod by_table;
 mod clients;

@@ -215,6 +215,18 @@ impl Client {
         }
     }
 
+    /// Whether something has come that was not read yet.
+    pub fn has_reply(&mut self) -> bool {
+        if !self.stream.buffer().is_empty() {
+            return true;
+        }
+        let Stream::Tcp(stream) = self.stream.get_ref() else { return false };
+        stream.set_nonblocking(true).expect("a socket");
+        let there = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).expect("a socket");
+        there
+    }
+
     /// The next `n` bytes, whatever they are.
     pub fn read_exact(&mut self, n: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; n];
