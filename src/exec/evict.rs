@@ -101,9 +101,10 @@ pub fn start(engine: std::sync::Arc<Engine>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Bytes of replication buffers that would not be there without replicas: evicting for these would send them still more.
-pub fn not_counted(engine: &Engine, s: &Settings) -> usize {
-    engine.log.memory_bytes().saturating_sub(s.repl_backlog_size as usize)
+/// How many of these bytes of replication buffers would not be there without replicas: evicting for them would send
+/// replicas still more.
+pub fn not_counted(buffers: usize, s: &Settings) -> usize {
+    buffers.saturating_sub(s.repl_backlog_size as usize)
 }
 
 /// By how many bytes the limit is exceeded.
@@ -112,7 +113,7 @@ fn excess(engine: &Engine, s: &Settings) -> usize {
     if limit == 0 || used <= limit {
         return 0;
     }
-    let spared = not_counted(engine, s) + engine.freeing().pending_bytes.load(Relaxed);
+    let spared = not_counted(engine.log.memory_bytes(), s) + engine.freeing().pending_bytes.load(Relaxed);
     used.saturating_sub(spared).saturating_sub(limit)
 }
 

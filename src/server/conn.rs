@@ -289,6 +289,8 @@ impl<S: Socket + 'static> Conn<S> {
         if sent != 0 {
             self.engine.stats.network(self.worker.0, 0, sent);
             self.session.handle.net_out_bytes.fetch_add(sent as u64, Relaxed);
+            // What was sent is given back.
+            self.session.handle.reply_capacity_bytes.store(self.out.memory_bytes(), Relaxed);
         }
         self.session.handle.out_bytes.store(self.out.len(), Relaxed);
         result

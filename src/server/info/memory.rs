@@ -71,17 +71,30 @@ impl Overhead {
     }
 }
 
+/// Memory in use, and how much of it is the log's: buffers that are being freed at this moment are in both or in neither.
+fn used_with_buffers(engine: &Engine) -> (u64, u64) {
+    let mut buffers = engine.log.memory_bytes();
+    for _ in 0..100 {
+        let used = allocator::used();
+        let before = std::mem::replace(&mut buffers, engine.log.memory_bytes());
+        if buffers == before {
+            return (used as u64, buffers as u64);
+        }
+    }
+    (allocator::used() as u64, buffers as u64)
+}
+
 pub fn overhead(engine: &Engine) -> Overhead {
-    let used = allocator::used() as u64;
+    let (used, replication_buffers) = used_with_buffers(engine);
     let peak = engine.stats.peak_memory.fetch_max(used, Relaxed).max(used);
     let (mut replicas, mut clients) = (0, 0);
-    for c in engine.clients.list() {
+    // Who was killed counts no more, whenever its task finds out.
+    for c in engine.clients.list().iter().filter(|c| !c.is_killed()) {
         let of = if c.has(flag::REPLICA) { &mut replicas } else { &mut clients };
-        *of += describe::memory_bytes(&c) as u64;
+        *of += describe::memory_bytes(c) as u64;
     }
     let count = |db| DbOverhead { db, keys: engine.ks.count(db).0, table_bytes: engine.ks.table_bytes(db) };
     let dbs: Vec<DbOverhead> = (0..engine.ks.databases()).map(count).filter(|db| db.keys > 0).collect();
-    let replication_buffers = engine.log.memory_bytes() as u64;
     let backlog = engine.log.backlog().map_or(0, |b| b.histlen.max(0) as u64);
     let tables: usize = dbs.iter().map(|db| db.table_bytes).sum();
     let startup = allocator::startup() as u64;
@@ -127,7 +140,7 @@ pub fn memory(engine: &Arc<Engine>, page: &mut Page) {
     page.put("rss_overhead_bytes", 0);
     page.put_ratio("mem_fragmentation_ratio", o.fragmentation());
     page.put("mem_fragmentation_bytes", o.fragmentation_bytes());
-    page.put("mem_not_counted_for_evict", evict::not_counted(engine, &s));
+    page.put("mem_not_counted_for_evict", evict::not_counted(o.replication_buffers as usize, &s));
     page.put("mem_replication_backlog", o.backlog);
     page.put("mem_total_replication_buffers", o.replication_buffers);
     page.put("mem_clients_slaves", o.replicas);
