@@ -17,7 +17,7 @@ pub enum RdbError {
     Corrupt { at: u64, what: &'static str },
     #[error("byte {at}: {byte} is neither a type nor an opcode of this RDB version")]
     UnknownType { at: u64, byte: u8 },
-    #[error("the checksum at byte {at} is {found:016x}, but the content gives {computed:016x}")]
+    #[error("RDB CRC error: the checksum at byte {at} is {found:016x}, but the content gives {computed:016x}")]
     Checksum { at: u64, found: u64, computed: u64 },
     #[error("DUMP payload version or checksum are wrong")]
     Footer,

@@ -234,7 +234,7 @@ fn a_wrong_checksum_may_be_let_pass() {
     let mut bytes = file(11, b"");
     *bytes.last_mut().expect("not empty") ^= 1;
     let error = events(&bytes[..]).expect_err("wrong").to_string();
-    assert!(error.starts_with("the checksum at byte 10 is "), "{error}");
+    assert!(error.starts_with("RDB CRC error: the checksum at byte 10 is "), "{error}");
     let options = ReadOptions { verify: false, ..ReadOptions::default() };
     let mut reader = Reader::begin(&bytes[..], options).expect("a header");
     assert_eq!(reader.next_event().expect("unchecked"), Event::Eof(Checksum::Unchecked));
