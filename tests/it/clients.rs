@@ -91,6 +91,10 @@ fn who_wants_no_replies_is_told_of_subscriptions_and_messages_all_the_same() {
 
 #[test]
 fn a_message_to_oneself_follows_the_reply() {
+    // 7.0 sends it first.
+    if Kind::stock_stands_in() {
+        return;
+    }
     let s = Server::start(Kind::Pando, &[]);
     let mut c = s.client();
     c.run("hello 3");
@@ -130,7 +134,7 @@ fn who_reads_nothing_is_closed_at_the_hard_limit_and_after_the_soft_ones_time() 
         assert!(hears != (when == "at once"), "{limit}");
         wait_until("it is closed", || !s.run("client list").text().contains("name=deaf"));
         assert!(s.log_has("name=deaf"), "the log tells whom");
-        assert!(s.log_has("scheduled to be closed ASAP for overcoming of output buffer limits"));
+        assert!(s.log_has("for overcoming of output buffer limits"));
     }
 }
 
