@@ -103,14 +103,14 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, limits: &Limits) -
             let piece = input.string()?;
             match read_ziplist(input.peek(&piece), limits) {
                 Some(hash) => Ok(hash),
-                None => input.corrupt("a ziplist that is no hash"),
+                None => input.corrupt("Hash ziplist integrity check failed"),
             }
         }
         Kind::HashZipmap => {
             let piece = input.string()?;
             match read_zipmap(input.peek(&piece), limits) {
                 Some(hash) => Ok(hash),
-                None => input.corrupt("a zipmap that is no hash"),
+                None => input.corrupt("Zipmap integrity check failed"),
             }
         }
         _ => read_table(kind, input, limits),
@@ -126,7 +126,7 @@ fn read_packed<R: Read>(
     let items = Listpack::from_bytes(input.resolve(piece).into_owned()).ok();
     match items.and_then(|items| make(items, limits)) {
         Some(hash) => Ok(hash),
-        None => input.corrupt("a listpack that is no hash"),
+        None => input.corrupt("Hash listpack integrity check failed"),
     }
 }
 

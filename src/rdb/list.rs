@@ -6,6 +6,7 @@
 //! list-quicklist    count, then as many strings: ziplists, one a node
 //! list-quicklist2   count, then as many nodes: 1 and a string that is one element, or 2 and a string that is a listpack
 //! ```
+//! What is wrong with a node is said in the words that stock servers log.
 
 use std::io::Read;
 
@@ -56,7 +57,7 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, limits: &Limits) -
         let piece = input.string()?;
         match ziplist::items(input.peek(&piece)) {
             Ok(items) => items.for_each(|item| list.push(End::Tail, item.bytes(&mut itoa::Buffer::new()))),
-            Err(_) => return input.corrupt("a ziplist that is none"),
+            Err(_) => return input.corrupt("List ziplist integrity check failed"),
         }
         // Stock leaves it large, however small it is.
         return Ok(list);
@@ -71,7 +72,7 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, limits: &Limits) -
                 let piece = input.string()?;
                 match ziplist::items(input.peek(&piece)) {
                     Ok(items) => append(&mut list, repacked(items)),
-                    Err(_) => return input.corrupt("a ziplist that is none"),
+                    Err(_) => return input.corrupt("Ziplist integrity check failed"),
                 }
             }
             _ => {
@@ -92,9 +93,9 @@ fn read_node<R: Read>(input: &mut Input<R>, list: &mut List) -> Result<()> {
         PLAIN => list.append_plain(input.resolve(piece).into_owned()),
         PACKED => match Listpack::from_bytes(input.resolve(piece).into_owned()) {
             Ok(pack) => append(list, pack),
-            Err(_) => return input.corrupt("a listpack that is none"),
+            Err(_) => return input.corrupt("Listpack integrity check failed"),
         },
-        _ => return input.corrupt("a node of a list of an unknown kind"),
+        _ => return input.corrupt("Quicklist integrity check failed"),
     }
     Ok(())
 }

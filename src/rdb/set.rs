@@ -54,14 +54,14 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, limits: &Limits) -
             let piece = input.string()?;
             match IntSet::from_bytes(input.resolve(piece).into_owned()) {
                 Ok(ints) => Ok(Set::from_ints(ints, limits)),
-                Err(_) => input.corrupt("an intset that is none"),
+                Err(_) => input.corrupt("Intset integrity check failed"),
             }
         }
         Kind::SetListpack => {
             let piece = input.string()?;
             match Listpack::from_bytes(input.resolve(piece).into_owned()) {
                 Ok(pack) if is_a_set(&pack) => Ok(Set::from_pack(pack, limits)),
-                _ => input.corrupt("a listpack that is no set"),
+                _ => input.corrupt("Set listpack integrity check failed"),
             }
         }
         _ => read_plain(input, limits),

@@ -55,14 +55,14 @@ pub(super) fn read<R: Read>(kind: Kind, input: &mut Input<R>, limits: &Limits) -
             let pack = Listpack::from_bytes(input.resolve(piece).into_owned()).ok();
             match pack.and_then(|pack| ZSet::from_listpack(pack, limits)) {
                 Some(set) => Ok(set),
-                None => input.corrupt("a listpack that is no sorted set"),
+                None => input.corrupt("Zset listpack integrity check failed"),
             }
         }
         Kind::ZsetZiplist => {
             let piece = input.string()?;
             match repacked(input.peek(&piece)).and_then(|pack| ZSet::from_listpack(pack, limits)) {
                 Some(set) => Ok(set),
-                None => input.corrupt("a ziplist that is no sorted set"),
+                None => input.corrupt("Zset ziplist integrity check failed"),
             }
         }
         Kind::Zset2 => read_plain(input, limits, |input| Ok(f64::from_le_bytes(input.array()?))),
