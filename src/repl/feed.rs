@@ -35,6 +35,7 @@ use crate::exec::client::ClientHandle;
 use crate::exec::{Engine, Session};
 use crate::oplog::{Chunk, Cursor};
 use crate::resp::{Argv, Batch, Input, Limits, OwnedArgv};
+use crate::spec::flag;
 
 /// Taken out of the log for one write.
 const STREAM_BYTES: usize = 256 << 10;
@@ -493,8 +494,14 @@ impl Feed {
 }
 
 fn refuse(engine: &Engine, client: &ClientHandle, argv: Argv<'_>) -> End {
-    let known = engine.table.resolve(&argv).map(|command| command.row.name.to_owned());
-    let name = known.unwrap_or_else(|_| printable(argv.word(0)));
+    let known = engine.table.resolve(&argv).ok();
+    let name = known.map_or_else(|| printable(argv.word(0)), |command| command.row.name.to_owned());
+    if known.is_some_and(|command| command.flags.has(flag::WRITE.or(flag::READONLY))) {
+        log(Note::warning(format!(
+            "== CRITICAL == This master is sending an error to its replica: 'ERR Replica can't interact with the \
+             keyspace' after processing the command '{name}'"
+        )));
+    }
     let who = crate::exec::describe::line(engine, client);
     End::Failed(format!("Replica generated a reply to command '{name}', disconnecting it: {who}"))
 }

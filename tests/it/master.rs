@@ -473,6 +473,11 @@ fn a_replica_that_asks_is_named_in_the_log_as_stock_names_it() {
     c.send(&["slowlog", "get"]);
     wait_until("the connection is closed", || c.is_closed());
     server.wait_log("Replica generated a reply to command 'slowlog|get', disconnecting it: id=");
+    let mut c = full_sync(&server);
+    c.send(&["get", "foo"]);
+    wait_until("the connection is closed", || c.is_closed());
+    server.wait_log("Replica can't interact with the keyspace");
+    server.wait_log("Replica generated a reply to command 'get', disconnecting it: id=");
     server.check("psync replid much", "-ERR value is not an integer or out of range");
     server.wait_log("asks for synchronization but with a wrong offset");
 }
