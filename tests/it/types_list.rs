@@ -140,8 +140,11 @@ fn nodes(c: &mut Client, key: &[u8]) -> Option<String> {
 
 /// Random commands; after each, whether the list is kept in the same way: in the same form, if stock has the small one, and
 /// in the same nodes.
-fn compare(stock: Kind, lines: &[&str], seed: u64, resp3: bool) {
+fn compare(stock: Kind, lines: &[&str], seed: u64, resp3: bool, giant_from: Option<&str>) {
     let mut pair = Pair::new(stock, lines);
+    if let Some(size) = giant_from {
+        pair.run(&format!("debug quicklist-packed-threshold {size}"));
+    }
     if resp3 {
         pair.a.run("hello 3");
         pair.b.run("hello 3");
@@ -168,7 +171,7 @@ fn compare(stock: Kind, lines: &[&str], seed: u64, resp3: bool) {
 fn random_list_commands_are_answered_as_stock_answers_them() {
     for (seed, size, depth) in [(1, "5", "0"), (2, "16", "1"), (3, "1", "2")] {
         let lines = [format!("list-max-listpack-size {size}"), format!("list-compress-depth {depth}")];
-        compare(Kind::Stock70, &lines.each_ref().map(String::as_str), seed, seed == 2);
+        compare(Kind::Stock70, &lines.each_ref().map(String::as_str), seed, seed == 2, None);
     }
 }
 
@@ -176,7 +179,17 @@ fn random_list_commands_are_answered_as_stock_answers_them() {
 fn lists_change_their_form_when_newer_stock_changes_it() {
     for kind in [Kind::Redis80, Kind::Valkey91].into_iter().filter(|kind| kind.available()) {
         for (seed, size) in [(4, "-1"), (5, "8"), (6, "-2")] {
-            compare(kind, &[&format!("list-max-listpack-size {size}"), "list-compress-depth 1"], seed, false);
+            compare(kind, &[&format!("list-max-listpack-size {size}"), "list-compress-depth 1"], seed, false, None);
+        }
+    }
+}
+
+#[test]
+fn giant_elements_have_nodes_to_themselves_as_in_newer_stock() {
+    for kind in [Kind::Redis80, Kind::Valkey91].into_iter().filter(|kind| kind.available()) {
+        for (seed, size, giant_from) in [(8, "-1", "40b"), (9, "4", "10b")] {
+            let lines = [&*format!("list-max-listpack-size {size}"), "list-compress-depth 1"];
+            compare(kind, &lines, seed, false, Some(giant_from));
         }
     }
 }
