@@ -225,7 +225,8 @@ fn small_integers_are_shared_unless_each_needs_a_history() {
 fn begin_large(c: &mut Client, bytes: usize) {
     let mut half = format!("*2\r\n${bytes}\r\n").into_bytes();
     half.resize(half.len() + bytes, b'x');
-    c.send_raw(&half);
+    // Who is too large is hung up on before all is sent.
+    let _ = c.try_send_raw(&half);
 }
 
 fn named(server: &Server, name: &str) -> bool {

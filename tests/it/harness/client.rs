@@ -151,7 +151,12 @@ impl Client {
     /// Sends bytes as they are.
     #[track_caller]
     pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).expect("the server takes bytes");
+        self.try_send_raw(bytes).expect("the server takes bytes");
+    }
+
+    /// The same, for whom the server may hang up on meanwhile.
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     /// Sends one command without waiting for its reply.
