@@ -132,7 +132,7 @@ impl Chooser {
         None
     }
 
-    fn best(&self, policy: Policy, found: Samples, random: &mut Rng) -> Option<Candidate> {
+    fn best(&self, policy: Policy, mut found: Samples, random: &mut Rng) -> Option<Candidate> {
         if policy.measure == Measure::Random {
             // Any of them, which may be of several databases.
             let at = random.below(found.len().max(1) as u64) as usize;
@@ -142,6 +142,10 @@ impl Chooser {
         if pool.policy != policy {
             pool.policy = policy;
             pool.list.clear();
+        }
+        // The first slots of a bucket hold the newest keys: where ranks are equal, that must not decide.
+        for i in (1..found.len()).rev() {
+            found.swap(i, random.below(i as u64 + 1) as usize);
         }
         for candidate in found {
             if !pool.list.iter().any(|c| c.hash == candidate.hash && c.key == candidate.key && c.db == candidate.db) {
@@ -213,10 +217,17 @@ fn some_volatile(db: &Db, n: usize, random: &mut Rng, mut f: impl FnMut(&Entry))
         while seen < n
             && let Some(at) = db.dict.due_segment(cursor, i64::MAX - 1)
         {
-            for entry in db.dict.entries_at(at).filter(|e| e.expire_ms().is_some()).take(n - seen) {
-                seen += 1;
-                f(entry);
+            // Any of the segment's, each with the same chance.
+            let mut some: SmallVec<[&Entry; 16]> = SmallVec::new();
+            for (i, entry) in db.dict.entries_at(at).filter(|e| e.expire_ms().is_some()).enumerate() {
+                if i < n {
+                    some.push(entry);
+                } else if let Some(kept) = some.get_mut(random.below(i as u64 + 1) as usize) {
+                    *kept = entry;
+                }
             }
+            seen += some.len();
+            some.into_iter().for_each(&mut f);
             match db.dict.segment_at(at).and_then(|(_, next)| next) {
                 Some(next) => cursor = next,
                 None => break,
