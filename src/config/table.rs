@@ -228,7 +228,7 @@ directives! {
     dbfilename: String = "dump.rdb".into(), "dbfilename", checked(false, check::dbfilename), MUTABLE | PROTECTED, "Name of the snapshot in that directory.";
     rdbcompression: bool = true, "rdbcompression", Free, MUTABLE, "Compress long strings in a snapshot.";
     rdbchecksum: bool = true, "rdbchecksum", Free, IMMUTABLE, "End a snapshot with a checksum, and test it when loading.";
-    rdb_version: i64 = 10, "rdb-version", num(10, 12), MUTABLE | NEWER, "Version of the format to write; 10 is what every server since 7.0 can load.";
+    rdb_version: RdbVersion = RdbVersion::V10, "rdb-version", Free, MUTABLE | NEWER, "Version of the format to write; 10 is what every server since 7.0 can load, 80 is that of Valkey 9.";
     rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, "rdb-version-check", Free, MUTABLE | INERT | NEWER, "Whether to try a snapshot of an unknown version.";
     stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", Free, MUTABLE, "Refuse writes after a save failed, so that somebody notices.";
     rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync", Free, MUTABLE, "Flush a snapshot to disk in portions.";

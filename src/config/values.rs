@@ -73,6 +73,19 @@ choice!(LogTimestamp { Legacy, Iso8601, Milliseconds } {
     "legacy" => Legacy, "iso8601" => Iso8601, "milliseconds" => Milliseconds,
 });
 
+choice!(RdbVersion { V10, V11, V12, Valkey80 } { "10" => V10, "11" => V11, "12" => V12, "80" => Valkey80 });
+
+impl RdbVersion {
+    pub fn number(self) -> u32 {
+        match self {
+            Self::V10 => 10,
+            Self::V11 => 11,
+            Self::V12 => 12,
+            Self::Valkey80 => 80,
+        }
+    }
+}
+
 choice!(RdbVersionCheck { Strict, Relaxed } { "strict" => Strict, "relaxed" => Relaxed });
 
 choice!(ClusterSave { Sync, BestEffort } { "sync" => Sync, "best-effort" => BestEffort });

@@ -19,6 +19,7 @@ use crate::base::clock;
 use crate::config::Settings;
 use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
+use crate::rdb::Dialect;
 
 /// A failed save is not tried again for so long.
 const RETRY_S: i64 = 5;
@@ -258,6 +259,6 @@ fn write_temp(
 ) -> io::Result<()> {
     let mut file = File::create(temp)?;
     let wanted = || !engine.state.save_unwanted.load(Relaxed);
-    walk_in_turn(engine, turn, true, gates, wanted, at_cut, |piece| file.write_all(&piece))?;
+    walk_in_turn(engine, turn, true, Dialect::Redis, gates, wanted, at_cut, |piece| file.write_all(&piece))?;
     file.sync_all()
 }

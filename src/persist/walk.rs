@@ -12,12 +12,12 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::{clock, log, version};
-use crate::config::Settings;
+use crate::config::{RdbVersion, Settings};
 use crate::exec::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::shard::{Bringer, PreImage, ShardId};
-use crate::rdb::{Info, OLDEST_WITH_FIELD_EXPIRY, Repl, Sink, Usage, Version, WriteOptions};
+use crate::rdb::{Dialect, Info, OLDEST_WITH_FIELD_EXPIRY, Repl, Sink, Usage, Version, WriteOptions};
 use crate::rdb::{put_header, put_info, put_key, put_select_db};
 
 /// Entries saved under one hold of a shard's lock.
@@ -81,17 +81,18 @@ pub struct Cut {
 /// What writers may put into the stream before it is taken; then they are asked to slow down.
 const BUDGET_BYTES: usize = 16 << 20;
 
-/// Hands every piece to `put`, as long as it is `wanted`, without any key if `with_data` is false; ends early with its error. `at_cut` runs with
-/// every gate held; without a cut the file says nothing of replication. Waits for its turn: there is one snapshot at a
-/// time. Gives the bytes written.
+/// Hands every piece to `put`, as long as it is `wanted`, without any key if `with_data` is false; ends early with its
+/// error. `readers` are of this dialect, where it matters. `at_cut` runs with every gate held; without a cut the file says
+/// nothing of replication. Waits for its turn: there is one snapshot at a time. Gives the bytes written.
 pub fn walk(
     engine: &Arc<Engine>,
     with_data: bool,
+    readers: Dialect,
     wanted: impl Fn() -> bool,
     at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
-    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, None, wanted, at_cut, put)
+    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, readers, None, wanted, at_cut, put)
 }
 
 /// [`walk`] for those who have waited for their turn, or would not wait. `gates`: those of a caller who holds them all,
@@ -100,6 +101,7 @@ pub fn walk_in_turn(
     engine: &Arc<Engine>,
     _turn: &MutexGuard<'_, ()>,
     with_data: bool,
+    readers: Dialect,
     gates: Option<&AllGates<'_>>,
     wanted: impl Fn() -> bool,
     at_cut: impl FnOnce() -> Option<Cut>,
@@ -111,7 +113,7 @@ pub fn walk_in_turn(
     let (saved, cut) = {
         let _gates = gates.is_none().then(|| engine.gates.take_all());
         // The version comes first in the stream, and must hold whatever there is at this instant.
-        let version = version_to_write(&settings, with_data && engine.ks.has_volatile());
+        let version = version_to_write(&settings, readers, with_data && engine.ks.has_volatile());
         let options = WriteOptions { version, compress: settings.rdbcompression };
         let (buffer, keys) = (Mutex::default(), AtomicU64::new(0));
         let saved = Arc::new(Saved { options, buffer, engine: engine.clone(), keys });
@@ -133,12 +135,14 @@ pub fn walk_in_turn(
     result
 }
 
-/// The version to write: that of the directive, or the first that can hold fields that expire.
-fn version_to_write(settings: &Settings, fields_expire: bool) -> Version {
+/// The version to write: that of the directive, or one that can hold fields that expire.
+fn version_to_write(settings: &Settings, readers: Dialect, fields_expire: bool) -> Version {
     static TOLD: AtomicBool = AtomicBool::new(false);
-    let version = u32::try_from(settings.rdb_version).ok().and_then(Version::new);
-    let version = version.unwrap_or(WriteOptions::default().version);
+    let version = Version::new(settings.rdb_version.number()).unwrap_or(WriteOptions::default().version);
     if !fields_expire || version >= OLDEST_WITH_FIELD_EXPIRY {
+        return version;
+    }
+    if let (Dialect::Valkey, Some(version)) = (readers, Version::new(RdbVersion::Valkey80.number())) {
         return version;
     }
     if !TOLD.swap(true, Relaxed) {

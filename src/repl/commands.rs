@@ -163,6 +163,9 @@ fn begin(call: &mut Call<'_>, asked: Option<(Vec<u8>, ReplOffset)>) -> Result<Fl
         return Err(Error::text("ERR SYNC and PSYNC are invalid with pending output"));
     }
     let greeting = std::mem::take(greeting(call.session));
+    if greeting.lacks_field_expiry() && engine.ks.has_volatile() {
+        return Err(Error::text("ERR there are hash fields that expire, which Valkey before 9.0 cannot hold"));
+    }
     let client = call.session.handle.clone();
     let replica = Replica::new(client.id, peer_ip(&client), greeting, asked.is_none(), call.now_ms);
     log(Note::notice(format!("Replica {} asks for synchronization", replica.name())));

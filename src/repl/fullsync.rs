@@ -106,7 +106,7 @@ fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
     };
     let wanted = || fanout.taking_part() > 0;
     let cut = || Some(cut(engine, repl, start, Some(&fanout)));
-    let result = walk(engine, !start.filter.without_data, wanted, cut, put);
+    let result = walk(engine, !start.filter.without_data, start.dialect, wanted, cut, put);
     let ok = result.is_ok() && fanout.put(&Bytes::copy_from_slice(&mark), over);
     fanout.end(ok, over);
     if ok {
@@ -143,7 +143,7 @@ fn write_file(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start, path: &Path
         Some(out) => out.write_all(&piece),
         None => Err(io::Error::other("it could not be created")),
     };
-    let written = walk(engine, true, wanted, || Some(cut(engine, repl, start, None)), put);
+    let written = walk(engine, true, start.dialect, wanted, || Some(cut(engine, repl, start, None)), put);
     let flushed = out.as_mut().map_or(Ok(()), Write::flush);
     drop(out);
     file?;

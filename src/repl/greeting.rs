@@ -3,6 +3,7 @@
 //! Parses and remembers; changes no replica's state, knows no connection.
 
 use crate::base::number::parse_i64;
+use crate::rdb::Dialect;
 
 use super::id::ReplOffset;
 use super::note::printable;
@@ -21,6 +22,21 @@ pub struct Greeting {
     pub filter: Filter,
     /// What the replica says it runs (Valkey's replicas do); 0 while it said nothing. Major, minor, patch: a byte each.
     pub version: u32,
+}
+
+/// The first Valkey whose fields of hashes can expire.
+const VALKEY_WITH_FIELD_EXPIRY: u32 = 0x0009_0000;
+
+impl Greeting {
+    /// What it reads of types that Redis and Valkey write differently.
+    pub fn dialect(&self) -> Dialect {
+        if self.version >= VALKEY_WITH_FIELD_EXPIRY { Dialect::Valkey } else { Dialect::Redis }
+    }
+
+    /// Whether it is known not to be able to hold fields that expire.
+    pub fn lacks_field_expiry(&self) -> bool {
+        (1..VALKEY_WITH_FIELD_EXPIRY).contains(&self.version)
+    }
 }
 
 /// What a replica can take.
@@ -176,6 +192,13 @@ mod tests {
     #[test]
     fn a_version_is_remembered_and_must_be_one() {
         assert_eq!(check("VERSION 9.1.2", Ok(Answer::Ok)).version, 0x0009_0102);
+        let reads = |version| {
+            let got = check(version, Ok(Answer::Ok));
+            (got.dialect(), got.lacks_field_expiry())
+        };
+        assert_eq!(reads("version 9.0.0"), (Dialect::Valkey, false));
+        assert_eq!(reads("version 8.1.4"), (Dialect::Redis, true));
+        assert_eq!(reads("capa eof"), (Dialect::Redis, false));
         for wrong in ["abc", "9.1", "9.1.2.3", "256.1.1", "9.x.2", "-1.2.3"] {
             check(&format!("version {wrong}"), Err(&format!("ERR Unrecognized version format: {wrong}")));
         }

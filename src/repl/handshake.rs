@@ -154,8 +154,13 @@ enum Reply {
     Port,
     Ip,
     Capa,
+    Version,
     Psync,
 }
+
+/// Told for Valkey's masters: to whom tells none, they write what Valkey 8 could read, and give up where a hash has fields
+/// that expire. It is the first version whose files hold these.
+const READS_AS_VALKEY: &str = "9.0.0";
 
 #[derive(Debug)]
 pub struct MasterLink {
@@ -406,6 +411,10 @@ impl MasterLink {
             }
             Reply::Capa => {
                 tolerate("capa", actions);
+                self.state = State::Awaiting(Reply::Version);
+            }
+            // Redis' masters do not know it, and need not.
+            Reply::Version => {
                 self.ask_for_sync(actions);
                 self.state = State::Awaiting(Reply::Psync);
             }
@@ -430,6 +439,7 @@ impl MasterLink {
             encode_command(&mut out, ["REPLCONF", "ip-address", ip]);
         }
         encode_command(&mut out, ["REPLCONF", "capa", "eof", "capa", "psync2"]);
+        encode_command(&mut out, ["REPLCONF", "version", READS_AS_VALKEY]);
         actions.push(Action::Send(out));
     }
 

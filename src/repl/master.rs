@@ -12,6 +12,7 @@
 use super::greeting::{Capa, Filter, Greeting};
 use super::id::ReplOffset;
 use super::note::{Note, address};
+use crate::rdb::Dialect;
 
 /// How far the full resync of a replica has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,15 @@ pub struct MasterConfig {
     pub diskless: bool,
     pub diskless_delay_ms: i64,
     pub diskless_max_replicas: usize,
+    /// There is what Redis and Valkey write differently: hash fields that expire.
+    pub dialects_differ: bool,
+}
+
+impl MasterConfig {
+    /// In which of the two a snapshot for this replica is written.
+    fn dialect(&self, replica: &Replica) -> Dialect {
+        if self.dialects_differ { replica.greeting.dialect() } else { Dialect::Redis }
+    }
 }
 
 impl Default for MasterConfig {
@@ -146,6 +156,7 @@ impl Default for MasterConfig {
             diskless: true,
             diskless_delay_ms: 5_000,
             diskless_max_replicas: 0,
+            dialects_differ: false,
         }
     }
 }
@@ -173,6 +184,8 @@ pub enum Plan {
 pub struct Start {
     pub target: Target,
     pub filter: Filter,
+    /// How they read what Redis and Valkey write differently.
+    pub dialect: Dialect,
     pub ids: Vec<u64>,
 }
 
@@ -242,7 +255,7 @@ impl Replicas {
     pub fn add_full(&mut self, replica: Replica, running: Running, cfg: &MasterConfig, notes: &mut Vec<Note>) -> Plan {
         let eof = replica.greeting.capa.eof;
         let (plan, text) = match running {
-            Running::Snapshot(Target::Disk) => match self.attachable(&replica) {
+            Running::Snapshot(Target::Disk) => match self.attachable(&replica, cfg) {
                 Some(offset) => (Plan::Attach { offset }, "Waiting for end of BGSAVE for SYNC"),
                 None => {
                     (Plan::Wait, "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC")
@@ -272,10 +285,12 @@ impl Replicas {
     }
 
     /// The offset of the file being written, if that is one a replica waits for and this one can take.
-    fn attachable(&self, new: &Replica) -> Option<ReplOffset> {
+    fn attachable(&self, new: &Replica, cfg: &MasterConfig) -> Option<ReplOffset> {
         let other =
             self.list.iter().find(|r| r.phase == Phase::WaitEnd && (!r.greeting.rdb_only || new.greeting.rdb_only))?;
-        let fits = new.greeting.capa.covers(other.greeting.capa) && new.greeting.filter == other.greeting.filter;
+        let fits = new.greeting.capa.covers(other.greeting.capa)
+            && new.greeting.filter == other.greeting.filter
+            && cfg.dialect(new) == cfg.dialect(other);
         fits.then_some(other.initial_offset)
     }
 
@@ -286,8 +301,9 @@ impl Replicas {
             return None;
         }
         let first = self.list.iter().find(|r| r.phase == Phase::WaitStart)?;
-        let filter = first.greeting.filter;
-        let waiting = || self.list.iter().filter(|r| r.phase == Phase::WaitStart && r.greeting.filter == filter);
+        let (filter, dialect) = (first.greeting.filter, cfg.dialect(first));
+        let fits = |r: &&Replica| r.greeting.filter == filter && cfg.dialect(r) == dialect;
+        let waiting = || self.list.iter().filter(|r| r.phase == Phase::WaitStart).filter(fits);
         let capa = waiting().fold(first.greeting.capa, |capa, r| Capa::common(capa, r.greeting.capa));
         let sockets = (cfg.diskless || !filter.is_empty()) && capa.eof;
         let waited_ms = waiting().map(|r| now_ms - r.asked_ms).max().unwrap_or(0);
@@ -297,7 +313,7 @@ impl Replicas {
             return None;
         }
         let target = if sockets { Target::Sockets } else { Target::Disk };
-        Some(Start { target, filter, ids: waiting().map(|r| r.id).collect() })
+        Some(Start { target, filter, dialect, ids: waiting().map(|r| r.id).collect() })
     }
 
     /// The cut was made: these replicas get the data as it was at `offset`. Each is to be told `+FULLRESYNC`, unless it

@@ -24,6 +24,7 @@ pub fn master_config(engine: &Engine) -> MasterConfig {
         diskless: s.repl_diskless_sync,
         diskless_delay_ms: s.repl_diskless_sync_delay * 1000,
         diskless_max_replicas: s.repl_diskless_sync_max_replicas as usize,
+        dialects_differ: engine.ks.has_volatile(),
     }
 }
 

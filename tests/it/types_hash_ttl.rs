@@ -258,6 +258,64 @@ fn the_cycle_takes_fields_nobody_asks_for_and_tells_of_it() {
     assert!(expired >= 2 && deleted == 1, "{expired} {deleted}");
 }
 
+#[test]
+fn valkey_takes_expiries_in_its_own_format_and_gives_them() {
+    if !Kind::Valkey91.available() {
+        return;
+    }
+    let fill = |server: &Server, prefix: &str| {
+        let mut client = server.client();
+        for n in 0..KEYS {
+            client.run(&format!("hset k{n} {prefix}a 1 {prefix}b 2 {prefix}c 3"));
+            client.run(&format!("hpexpireat k{n} {} fields 2 {prefix}a {prefix}c", 4_000_000_000_000 + n));
+        }
+        let many: Vec<String> = (0..40).map(|i| format!("{prefix}{i} v")).collect();
+        client.run(&format!("hset k0 {}", many.join(" ")));
+        client.run(&format!("hexpireat k0 4000000000 fields 1 {prefix}7"));
+    };
+    for kinds in [[Kind::Pando, Kind::Valkey91], [Kind::Valkey91, Kind::Pando]] {
+        let (master, replica) = (Server::start(kinds[0], &[]), Server::start(kinds[1], &[]));
+        fill(&master, "f");
+        follow(&replica, &master);
+        let same = || content(&mut master.client()) == content(&mut replica.client());
+        wait_until("the snapshot is there", same);
+        fill(&master, "g");
+        master.run("hgetex k1 persist fields 1 ga");
+        master.run("hsetex k2 fxx pxat 4000000000777 fields 1 gb 9");
+        master.run("hpexpire k3 1 fields 1 ga");
+        wait_until("the stream is there", || master.run("hexists k3 ga").int() == 0 && same());
+        assert_eq!(content(&mut replica.client()).len() as u64, 6 * KEYS - 1 + 80);
+    }
+}
+
+#[test]
+fn a_replica_that_cannot_hold_expiries_is_told_so() {
+    let server = Server::start(Kind::Pando, &[]);
+    server.script("hset h a 1 b 2 => :2\nhexpire h 1000 fields 1 a => [:1]");
+    let mut replica = server.client();
+    replica.check("replconf version 8.1.4", "+OK");
+    replica.check("psync ? -1", "-ERR there are hash fields that expire, which Valkey before 9.0 cannot hold");
+    server.script("hpersist h fields 1 a => [:1]");
+    assert!(replica.run("psync ? -1").text().starts_with("FULLRESYNC"));
+}
+
+#[test]
+fn the_format_of_valkey_may_be_wished_for() {
+    let mut server = Server::start(Kind::Pando, &["rdb-version 80", "hash-max-listpack-entries 8"]);
+    server.run(&format!("hset large {}", (0..20).map(|i| format!("f{i} v ")).collect::<String>().trim()));
+    server.script(
+        r#"hset small a 1 b 2 => :2
+        hpexpireat small 4000000000123 fields 1 b => [:1]
+        hpexpireat large 4000000000456 fields 2 f3 f4 => [:1 :1]
+        save => +OK"#,
+    );
+    assert!(std::fs::read(server.path("dump.rdb")).unwrap().starts_with(b"VALKEY080"));
+    let before = server.digest();
+    server.restart();
+    assert_eq!(server.digest(), before);
+    server.check("hpexpiretime small fields 2 a b", "[:-1 :4000000000123]");
+}
+
 /// The events of some commands, in order.
 fn events(kind: Kind, commands: &[&str]) -> Vec<String> {
     let server = Server::start(kind, &["notify-keyspace-events EA"]);

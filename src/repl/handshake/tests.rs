@@ -26,7 +26,7 @@ impl Told {
     fn asking(held: Option<Resume>) -> Self {
         let mut told = Self::new(held);
         told.step(Event::Connected);
-        told.reply("+PONG\r\n+OK\r\n+OK\r\n");
+        told.reply("+PONG\r\n+OK\r\n+OK\r\n-ERR Unrecognized\r\n");
         told
     }
 
@@ -76,11 +76,11 @@ fn a_first_sync_goes_from_ping_to_connected() {
     told.reply("+PONG\r\n");
     assert_eq!(
         told.sent(),
-        "*3 $8 REPLCONF $14 listening-port $4 6379 *5 $8 REPLCONF $4 capa $3 eof $4 capa $6 psync2 "
+        "*3 $8 REPLCONF $14 listening-port $4 6379 *5 $8 REPLCONF $4 capa $3 eof $4 capa $6 psync2 *3 $8 REPLCONF $7 version $5 9.0.0 "
     );
     told.at(2);
     told.reply("+OK\r");
-    told.reply("\n+O");
+    told.reply("\n+OK\r\n+O");
     assert_eq!(told.sent(), "");
     told.reply("K\r\n");
     assert_eq!(told.sent(), "*3 $5 PSYNC $1 ? $2 -1 ");
@@ -116,12 +116,12 @@ fn user_password_and_announced_address_are_told_in_order() {
     assert_eq!(
         told.sent(),
         "*3 $4 AUTH $1 u $3 p w *3 $8 REPLCONF $14 listening-port $1 7 *3 $8 REPLCONF $10 ip-address $8 10.0.0.1 \
-         *5 $8 REPLCONF $4 capa $3 eof $4 capa $6 psync2 "
+         *5 $8 REPLCONF $4 capa $3 eof $4 capa $6 psync2 *3 $8 REPLCONF $7 version $5 9.0.0 "
     );
     // A change of the configuration in between does not shift the replies.
     told.link.config = LinkConfig::default();
     told.at(2);
-    told.reply("+OK\r\n-ERR unknown\r\n-ERR unknown\r\n-ERR unknown\r\n");
+    told.reply("+OK\r\n-ERR unknown\r\n-ERR unknown\r\n-ERR unknown\r\n-ERR unknown\r\n");
     for option in ["listening-port", "ip-address", "capa"] {
         assert!(told.logged(&format!("(Non critical) Master does not understand REPLCONF {option}: -ERR unknown")));
     }
@@ -224,7 +224,7 @@ fn a_lost_link_is_made_again_at_once_from_where_it_stopped() {
     }
     assert_eq!((told.connects(), told.link.down_since_ms()), (1, Some(5000)));
     told.step(Event::Connected);
-    told.reply("+PONG\r\n+OK\r\n+OK\r\n");
+    told.reply("+PONG\r\n+OK\r\n+OK\r\n-ERR Unrecognized\r\n");
     assert!(told.sent().ends_with("121 "), "{}", told.sent());
     told.reply("+CONTINUE\r\n");
     assert_eq!(told.link.down_since_ms(), None);
@@ -305,7 +305,7 @@ fn a_failover_asks_the_replica_to_take_over_and_reports_its_answer() {
         told.step(Event::SetMaster { host: "r".into(), port: 1, held: None, failover: true });
         told.link.resume = Some(HELD);
         told.step(Event::Connected);
-        told.reply("+PONG\r\n+OK\r\n+OK\r\n");
+        told.reply("+PONG\r\n+OK\r\n+OK\r\n-ERR Unrecognized\r\n");
         assert!(told.sent().ends_with("$3 100 $8 FAILOVER "), "{}", told.sent());
         told.reply(reply);
         told
@@ -342,7 +342,7 @@ proptest! {
                 6 => { told.link.receive(told.now_ms, &noise, &mut told.actions); }
                 7 => { told.reply(&format!("+CONTINUE {B}\r\n")); }
                 8 => { told.reply(&format!("+FULLRESYNC {B} 3\r\n")); }
-                9 => { told.step(Event::Connected); told.reply("+PONG\r\n+OK\r\n+OK\r\n"); }
+                9 => { told.step(Event::Connected); told.reply("+PONG\r\n+OK\r\n+OK\r\n-ERR Unrecognized\r\n"); }
                 _ => { told.reply(&line); }
             }
             prop_assert!(told.link.line.len() <= MAX_LINE);

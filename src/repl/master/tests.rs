@@ -17,7 +17,7 @@ fn a_file_serves_all_who_come_while_it_is_written() {
     let (mut replicas, mut notes) = (Replicas::default(), Vec::new());
     assert_eq!(replicas.add_full(replica(1, true), Running::Nothing, &disk(), &mut notes), Plan::Wait);
     let start = replicas.due(0, Running::Nothing, &disk()).unwrap();
-    assert_eq!(start, Start { target: Target::Disk, filter: Filter::default(), ids: vec![1] });
+    assert_eq!(start, Start { target: Target::Disk, filter: Filter::default(), dialect: Dialect::Redis, ids: vec![1] });
     replicas.started(&start, 700);
     let running = Running::Snapshot(Target::Disk);
     assert_eq!(replicas.add_full(replica(2, true), running, &disk(), &mut notes), Plan::Attach { offset: 700 });
