@@ -90,7 +90,9 @@ impl<'a> Effects<'a> {
                     Op::Words(_, argv) => encode_command(&mut scratch, argv.iter()),
                     Op::Owned(_, argv) => encode_command(&mut scratch, argv.as_argv().iter()),
                     Op::Gone(gone) if gone.fields.is_empty() => {
-                        encode_command(&mut scratch, [&b"DEL"[..], &gone.key]);
+                        let lazy = engine.config.now().lazyfree_lazy_expire;
+                        let word: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+                        encode_command(&mut scratch, [word, &gone.key]);
                     }
                     Op::Gone(Gone { key, fields, .. }) => {
                         let fields = fields.iter().map(|field| &**field);

@@ -87,6 +87,22 @@ fn lifetimes_become_absolute() {
 }
 
 #[test]
+fn what_expired_is_unlinked_where_the_directive_says_so() {
+    for lazy in ["config set lazyfree-lazy-expire yes", "config set lazyfree-lazy-expire no"] {
+        same(&[
+            lazy,
+            "debug set-active-expire 0",
+            "set a 1 px 1",
+            "debug sleep 0.02",
+            "get a",
+            "set a 2 px 1",
+            "debug sleep 0.02",
+            "set a 3",
+        ]);
+    }
+}
+
+#[test]
 fn what_changed_nothing_is_not_sent() {
     same(&[
         "get a",
