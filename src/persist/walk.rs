@@ -32,6 +32,7 @@ struct Saved {
     /// `snapshot_behind` of the engine's state: shared, as the keyspace knows no engine.
     engine: Arc<Engine>,
     keys: AtomicU64,
+    budget_bytes: usize,
 }
 
 #[derive(Default)]
@@ -63,7 +64,7 @@ impl PreImage for Saved {
         if bringer == Bringer::Writer {
             self.engine.state.snapshot_kept_bytes.fetch_add((buffer.bytes.len() - before) as u64, Relaxed);
         }
-        if buffer.bytes.len() > BUDGET_BYTES {
+        if buffer.bytes.len() > self.budget_bytes {
             self.engine.state.snapshot_behind.store(true, Relaxed);
         }
     }
@@ -78,8 +79,15 @@ pub struct Cut {
     pub stream_db: u32,
 }
 
-/// What writers may put into the stream before it is taken; then they are asked to slow down.
-const BUDGET_BYTES: usize = 16 << 20;
+/// What writers may put into the stream before it is taken, as a share of the memory in use and within these bounds; then
+/// they are asked to slow down.
+const BUDGET_SHARE: usize = 1 << 5;
+const BUDGET_MIN_BYTES: usize = 1 << 20;
+const BUDGET_MAX_BYTES: usize = 16 << 20;
+
+fn budget_bytes() -> usize {
+    (crate::stats::memory::used() / BUDGET_SHARE).clamp(BUDGET_MIN_BYTES, BUDGET_MAX_BYTES)
+}
 
 /// Hands every piece to `put`, as long as it is `wanted`, without any key if `with_data` is false; ends early with its
 /// error. `readers` are of this dialect, where it matters. `at_cut` runs with every gate held; without a cut the file says
@@ -116,7 +124,7 @@ pub fn walk_in_turn(
         let version = version_to_write(&settings, readers, with_data && engine.ks.has_volatile());
         let options = WriteOptions { version, compress: settings.rdbcompression };
         let (buffer, keys) = (Mutex::default(), AtomicU64::new(0));
-        let saved = Arc::new(Saved { options, buffer, engine: engine.clone(), keys });
+        let saved = Arc::new(Saved { options, buffer, engine: engine.clone(), keys, budget_bytes: budget_bytes() });
         if with_data {
             let epoch = engine.state.snapshot_epoch.fetch_add(1, Relaxed) + 1;
             let sink: Arc<dyn PreImage> = saved.clone();
