@@ -50,6 +50,9 @@ const COMMANDS_UNSEEN: u32 = 15;
 /// Longest string that a master's command may make.
 const MASTER_STRING_MAX: usize = u32::MAX as usize;
 
+/// Keys of requests with several keys that are fetched ahead in one batch: more would push each other out of the cache.
+const KEYS_AHEAD: usize = 512;
+
 /// What the connection does next.
 pub enum Next {
     More,
@@ -249,21 +252,28 @@ impl<'e> Runner<'e> {
         // Below, one lock is taken after the other.
         self.held = None;
         let mut list = PreparedList::new();
+        let mut many = SmallVec::<[u64; BATCH_MAX]>::new();
         for argv in requests {
             let found = self.engine.table.resolve(&argv).ok();
             let single = found.filter(|c| c.first_key_fast);
             let hash = single.and_then(|_| argv.get(1)).map(crate::base::hash::hash);
             let element = single.filter(|c| c.row.element != 0).and_then(|c| argv.get(usize::from(c.row.element)));
             list.push(Prepared { found, hash, element: element.map(crate::base::hash::hash), same_shard_next: false });
+            if let Some(several) = found.filter(|c| !c.first_key_fast && c.row.has_keys())
+                && many.len() < KEYS_AHEAD
+            {
+                many.extend(block::declared(several.row, argv));
+            }
         }
-        if list.len() > 1 {
+        if list.len() + many.len() > 1 {
             let ks = &self.engine.ks;
             let shard = |p: &Prepared<'_>| p.hash.map(|h| ks.shard_of(h));
             for i in 1..list.len() {
                 list[i - 1].same_shard_next = list[i].hash.is_some() && shard(&list[i - 1]) == shard(&list[i]);
             }
-            list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_bucket(db, h));
-            list.iter().filter_map(|p| p.hash).for_each(|h| ks.prefetch_entry(db, h));
+            let hashes = || list.iter().filter_map(|p| p.hash).chain(many.iter().copied());
+            hashes().for_each(|h| ks.prefetch_bucket(db, h));
+            hashes().for_each(|h| ks.prefetch_entry(db, h));
             for run in list.chunk_by(|a, b| a.hash == b.hash).filter(|run| run.len() > 1) {
                 if let (Some(hash), Some(_)) = (run[0].hash, run[0].element) {
                     ks.prefetch_elements(db, hash, run.iter().filter_map(|p| p.element));
