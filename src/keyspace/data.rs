@@ -33,7 +33,7 @@ enum Locks<'a> {
     /// The caller keeps the lock, for the unit that follows.
     Lent(ShardId, &'a mut Shard),
     /// In ascending order.
-    Some(SmallVec<[(ShardId, MutexGuard<'a, Shard>); 16]>),
+    Some(SmallVec<[(ShardId, MutexGuard<'a, Shard>); 8]>),
     /// The unit runs alone: locks are taken when first needed, in any order, as nobody else holds two.
     Alone(Vec<Option<MutexGuard<'a, Shard>>>),
 }
