@@ -43,12 +43,13 @@ pub const COMMANDS: &[DataCommand] = &[command(&DUMP, dump), command(&RESTORE, r
 
 fn dump(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
+    let options = WriteOptions { compress: db.unit.compress, ..WriteOptions::default() };
     let Some(entry) = db.get(key) else {
         out.null();
         return Ok(Effect::None);
     };
     let mut payload = Vec::new();
-    rdb::dump(&mut payload, entry.value().into(), &WriteOptions::default());
+    rdb::dump(&mut payload, entry.value().into(), &options);
     out.bulk(&payload);
     Ok(Effect::None)
 }

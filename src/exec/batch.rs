@@ -167,7 +167,7 @@ impl<'e> Runner<'e> {
         self.unit.notify_mask = s.notify_keyspace_events.0;
         self.unit.touch = touch_of(s);
         self.unit.policy_touch = self.unit.touch;
-        self.unit.limits = s.limits();
+        (self.unit.limits, self.unit.compress) = (s.limits(), s.rdbcompression);
         self.unit.lazy_server_del = s.lazyfree_lazy_server_del;
         self.unit.string_max = match self.source {
             Source::Client => s.proto_max_bulk_len as usize,

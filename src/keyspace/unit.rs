@@ -56,6 +56,8 @@ pub struct Unit {
     pub notify_mask: u32,
     /// Thresholds of the encodings.
     pub limits: Limits,
+    /// Payloads are compressed (`rdbcompression`).
+    pub compress: bool,
     /// What a command deletes beside its own purpose, replicas are to UNLINK (`lazyfree-lazy-server-del`).
     pub lazy_server_del: bool,
     /// Keys that went away by themselves.
@@ -88,6 +90,7 @@ impl Default for Unit {
             string_max: STRING_MAX,
             notify_mask: 0,
             limits: Limits::default(),
+            compress: true,
             lazy_server_del: false,
             gone: Vec::new(),
             own_expiring: Vec::new(),

@@ -569,3 +569,15 @@ fn memory_latency_and_time_answer() {
     assert!(s.info_int("stats", "total_commands_processed") > 0);
     assert_eq!(s.info("keyspace", "db0"), "keys=1,expires=0,avg_ttl=0");
 }
+
+#[test]
+fn a_dump_is_compressed_only_if_files_are() {
+    for kind in [Kind::Pando, Kind::Stock70] {
+        let server = Server::start(kind, &[]);
+        server.check(&format!("set long {}", "ab".repeat(500)), "+OK");
+        let size = || server.run("dump long").to_string().len();
+        assert!(size() < 200, "{kind:?}");
+        server.check("config set rdbcompression no", "+OK");
+        assert!(size() > 1000, "{kind:?}");
+    }
+}
