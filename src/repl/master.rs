@@ -423,7 +423,7 @@ impl Replicas {
         cfg: &MasterConfig,
     ) -> Vec<Chore> {
         let mut chores = Vec::new();
-        if !is_master || self.list.is_empty() {
+        if !is_master || self.list.is_empty() || self.pinged_ms == 0 {
             // The first one comes a whole period after there is somebody to hear it: a PING that reaches some replicas
             // and not the one that is promoted meanwhile would cost those a full sync.
             self.pinged_ms = now_ms;
