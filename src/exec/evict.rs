@@ -222,7 +222,6 @@ fn make_room(engine: &Engine, s: &Settings, worker: WorkerId, over: usize) -> Ou
         }
     };
     drop(in_hand);
-    engine.stats.counters.evicted_keys.fetch_add(evicted as u64, Relaxed);
     engine.log.notify_readers();
     let outcome = if outcome == Outcome::Full { wait_for_freeing(engine, s, started, turn) } else { outcome };
     spike(engine, s, "eviction-cycle", started);
@@ -264,6 +263,7 @@ fn evict(
     Service { engine, worker, settings: s, forbidden: 0 }.follow_up(&mut data);
     drop(data);
     engine.settle(worker, unit);
+    engine.stats.counters.evicted_keys.fetch_add(1, Relaxed);
     let bytes = entry.memory_bytes();
     if entry.value().free_effort() > FREE_EFFORT_MAX {
         engine.free_later(std::iter::once(Garbage::Entry(entry)));
