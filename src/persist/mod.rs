@@ -1,5 +1,6 @@
 //! Floor 6: snapshots to files and from files.
 
+pub mod aof;
 pub mod commands;
 pub mod load;
 pub mod save;
