@@ -217,8 +217,8 @@ pub enum Chore {
 #[derive(Debug, Default)]
 pub struct Replicas {
     list: Vec<Replica>,
-    /// When the last one left, or when we became a master.
-    none_since_ms: i64,
+    /// Since when a backlog of ours has been without anybody.
+    none_since_ms: Option<i64>,
     pinged_ms: i64,
 }
 
@@ -377,14 +377,9 @@ impl Replicas {
         let replica = self.list.remove(at);
         notes.push(Note::notice(format!("Connection with replica {} lost.", replica.name())));
         if self.list.is_empty() {
-            self.none_since_ms = now_ms;
+            self.none_since_ms = Some(now_ms);
         }
         Some(replica)
-    }
-
-    /// We became a master: the time without replicas counts from now.
-    pub fn promoted(&mut self, now_ms: i64) {
-        self.none_since_ms = now_ms;
     }
 
     /// A snapshot to disk that nobody waits for any more may be given up.
@@ -453,8 +448,13 @@ impl Replicas {
                 chores.push(Chore::Disconnect(replica.id));
             }
         }
-        let idle_ms = now_ms - self.none_since_ms;
-        if is_master && has_backlog && self.list.is_empty() && cfg.backlog_ttl_ms > 0 && idle_ms > cfg.backlog_ttl_ms {
+        if !is_master || !has_backlog || !self.list.is_empty() {
+            // Whoever is promoted begins with a time of its own.
+            self.none_since_ms = None;
+            return chores;
+        }
+        let idle_ms = now_ms - *self.none_since_ms.get_or_insert(now_ms);
+        if cfg.backlog_ttl_ms > 0 && idle_ms > cfg.backlog_ttl_ms {
             chores.push(Chore::FreeBacklog);
             let seconds = cfg.backlog_ttl_ms / 1000;
             chores.push(Chore::Log(Note::notice(format!(

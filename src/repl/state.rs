@@ -196,7 +196,6 @@ impl Repl {
         // The window must hold what our former fellow replicas lack; so there is one even if none of them comes.
         engine.log.create_backlog();
         engine.log.forget_selected_db();
-        self.replicas.lock().promoted(clock::now_ms());
     }
 
     /// A full resync put the master's data in place; the log begins anew behind `offset`. The caller holds every gate,

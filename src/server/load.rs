@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{clock, rand};
+use crate::base::rand;
 use crate::exec::engine::Engine;
 use crate::persist::load::{Expired, load_file};
 use crate::persist::save::rdb_path;
@@ -44,8 +44,6 @@ fn take_up_history(engine: &Engine, loaded: &Loaded, replica: bool) -> Option<Re
                 log.set_selected_db(db as i32);
             });
         }
-        // The backlog's time to live begins now.
-        repl.replicas().promoted(clock::now_ms());
         return None;
     }
     repl.set_identity(Identity::new(replid));

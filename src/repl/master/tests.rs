@@ -103,6 +103,9 @@ fn the_tick_pings_keeps_alive_and_times_out() {
         replicas.tick(9_000_000, false, false, true, Running::Nothing, &cfg).is_empty(),
         "a replica keeps its backlog"
     );
+    assert!(tick(&mut replicas, 9_000_001).is_empty(), "and has a time of its own when it is promoted");
+    assert!(tick(&mut replicas, 12_600_001).is_empty());
+    assert_eq!(tick(&mut replicas, 12_600_002)[0], Chore::FreeBacklog);
 }
 
 #[test]

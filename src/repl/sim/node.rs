@@ -233,7 +233,6 @@ impl Node {
         self.step(Event::Unset, io);
         self.identity.shift(io.fresh(), self.log.end_offset());
         self.drop_replicas(io);
-        self.replicas.promoted(io.now_ms);
         self.log.forget_selected_db();
         self.claim(io);
     }
