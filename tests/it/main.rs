@@ -18,6 +18,7 @@ mod persist;
 mod random;
 mod replica;
 mod replication;
+mod sentinel;
 mod stock_tools;
 mod tools;
 mod tutorials;

@@ -9,6 +9,8 @@ pub enum Kind {
     Pando,
     /// The machine's own redis-server (7.0 of Debian's package).
     Stock70,
+    /// The same program as a Sentinel, which watches masters instead of serving data.
+    Sentinel70,
     Redis80,
     Valkey91,
 }
@@ -18,7 +20,7 @@ impl Kind {
         match self {
             Kind::Pando => std::env::var_os("PANDO_BIN")
                 .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pando-server")), PathBuf::from),
-            Kind::Stock70 => PathBuf::from("redis-server"),
+            Kind::Stock70 | Kind::Sentinel70 => PathBuf::from("redis-server"),
             Kind::Redis80 => peers().join("redis80"),
             Kind::Valkey91 => peers().join("valkey91"),
         }
@@ -31,7 +33,7 @@ impl Kind {
     /// Whether the program is on this machine. The newer peers are welcome, not required; say so where one is missing.
     pub fn available(self) -> bool {
         let there = match self {
-            Kind::Pando | Kind::Stock70 => true,
+            Kind::Pando | Kind::Stock70 | Kind::Sentinel70 => true,
             Kind::Redis80 | Kind::Valkey91 => self.program().exists(),
         };
         if !there {

@@ -19,4 +19,4 @@ pub use kind::Kind;
 pub use port::Port;
 pub use proxy::Proxy;
 pub use server::{Server, run_to_end};
-pub use wait::{LIMIT, wait_until};
+pub use wait::{LIMIT, wait_for, wait_until};

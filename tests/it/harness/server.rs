@@ -80,6 +80,9 @@ impl Server {
         } else {
             command.arg(self.path("redis.conf")).stdin(Stdio::null());
         }
+        if self.kind == Kind::Sentinel70 {
+            command.arg("--sentinel");
+        }
         command.stdout(log.try_clone().expect("a second handle")).stderr(log).current_dir(self.dir());
         let child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", self.kind.program().display()));
         self.child = Some(child);
