@@ -69,7 +69,12 @@ pub(super) async fn stream(mut connection: Connection) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match applier.apply() {
+        follower.repl.link.unapplied_since_ms.compare_exchange(0, clock::mono_ms(), Relaxed, Relaxed).ok();
+        let applied = applier.apply();
+        if applier.paused.is_none() {
+            follower.repl.link.unapplied_since_ms.store(0, Relaxed);
+        }
+        match applied {
             Ok(()) => {}
             Err(Broken::Stale) => return,
             Err(Broken::Protocol(text)) => {

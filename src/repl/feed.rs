@@ -431,6 +431,7 @@ impl Feed {
                 return Poll::Pending;
             }
         }
+        self.repl.note_log_end(&self.engine);
         let mut slices = [io::IoSlice::new(&[]); 16];
         let n = fill(&mut slices, &chunks);
         let n = wrote(ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..n])))?;
@@ -484,7 +485,13 @@ impl Feed {
     fn acked(&mut self, offset: ReplOffset, on_disk: Option<ReplOffset>) {
         let id = self.handle.client.id;
         self.handle.client.last_command.store(self.replconf, Relaxed);
-        if self.repl.replicas().acked(id, offset, on_disk, clock::now_ms()) {
+        let behind_ms = self.repl.lacking_ms(&self.engine, offset);
+        let more = {
+            let mut replicas = self.repl.replicas();
+            replicas.told_lag(id, behind_ms);
+            replicas.acked(id, offset, on_disk, clock::now_ms())
+        };
+        if more {
             self.repl.acks.notify_waiters();
         }
         if matches!(self.stage, Stage::Waiting) && self.cursor.is_some() && self.takes_stream() {

@@ -41,6 +41,9 @@ impl Phase {
     }
 }
 
+/// How often a replica acknowledges by itself, whichever make it is.
+const ACK_PERIOD_MS: i64 = 1000;
+
 /// Where a snapshot for replicas goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -62,6 +65,8 @@ pub struct Replica {
     pub ack_offset: ReplOffset,
     pub disk_offset: ReplOffset,
     pub ack_ms: i64,
+    /// How long, when it last acknowledged, it had lacked what it lacked; `None` before it ever did.
+    pub behind_ms: Option<i64>,
     /// Offset of the snapshot it gets.
     pub initial_offset: ReplOffset,
     /// Online after a transfer to its socket: the stream begins with its first acknowledgement.
@@ -83,6 +88,7 @@ impl Replica {
             ack_offset: 0,
             disk_offset: 0,
             ack_ms: now_ms,
+            behind_ms: None,
             initial_offset: 0,
             waits_for_ack: false,
             asked_ms: now_ms,
@@ -109,12 +115,26 @@ impl Replica {
         if self.phase == Phase::Online { now_ms.div_euclid(1000) - self.ack_ms.div_euclid(1000) } else { 0 }
     }
 
-    /// The value of `slave<n>:` in INFO.
-    pub fn info(&self, now_ms: i64) -> Option<String> {
+    /// Milliseconds it is behind, -1 if it has not told. What it said with its last acknowledgement holds until the next one
+    /// is overdue; from then on it counts for how long it has lacked the byte after its offset. `lacking_ms`: that time as
+    /// it is now.
+    pub fn lag_ms(&self, lacking_ms: i64, now_ms: i64) -> i64 {
+        match self.behind_ms {
+            Some(told) if self.phase == Phase::Online => {
+                let overdue = now_ms - self.ack_ms > ACK_PERIOD_MS + ACK_PERIOD_MS / 2;
+                if overdue { told.max(lacking_ms) } else { told }
+            }
+            Some(_) | None => -1,
+        }
+    }
+
+    /// The value of `slave<n>:` in INFO: stock's, and `lag_ms` behind it.
+    pub fn info(&self, lacking_ms: i64, now_ms: i64) -> Option<String> {
         let state = self.phase.word()?;
         let ip = self.host();
         let (port, offset, lag) = (self.greeting.listening_port, self.ack_offset, self.lag_s(now_ms));
-        Some(format!("ip={ip},port={port},state={state},offset={offset},lag={lag}"))
+        let lag_ms = self.lag_ms(lacking_ms, now_ms);
+        Some(format!("ip={ip},port={port},state={state},offset={offset},lag={lag},lag_ms={lag_ms}"))
     }
 
     /// Whether bytes of the stream are to be sent to it now.
@@ -357,6 +377,13 @@ impl Replicas {
     /// The whole file was sent. False if the replica is now to be disconnected.
     pub fn bulk_sent(&mut self, id: u64, now_ms: i64, notes: &mut Vec<Note>) -> bool {
         self.get_mut(id).is_some_and(|replica| put_online(replica, now_ms, notes))
+    }
+
+    /// What its acknowledgement means in time.
+    pub fn told_lag(&mut self, id: u64, behind_ms: i64) {
+        if let Some(replica) = self.get_mut(id) {
+            replica.behind_ms = Some(behind_ms);
+        }
     }
 
     /// `REPLCONF ACK`. True if it says more than before, or lets the stream begin: look at waiting clients, and write.

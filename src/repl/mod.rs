@@ -21,6 +21,7 @@ pub mod report;
 #[cfg(test)]
 mod sim;
 pub mod state;
+mod timeline;
 pub mod transfer;
 pub mod upkeep;
 pub mod wait;

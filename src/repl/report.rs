@@ -27,7 +27,8 @@ pub fn info(engine: &Engine) -> Vec<(String, String)> {
     if settings.min_replicas_to_write > 0 && settings.min_replicas_max_lag > 0 {
         add("min_slaves_good_slaves", engine.state.good_replicas.load(Relaxed).to_string());
     }
-    for (n, line) in replicas.iter().filter_map(|r| r.info(now_ms)).enumerate() {
+    let lacking_ms = |offset| repl.lacking_ms(engine, offset);
+    for (n, line) in replicas.iter().filter_map(|r| r.info(lacking_ms(r.ack_offset), now_ms)).enumerate() {
         add(&format!("slave{n}"), line);
     }
     drop(replicas);
@@ -77,4 +78,6 @@ fn link(repl: &Repl, engine: &Engine, now_ms: i64, add: &mut impl FnMut(&str, St
     if !connected {
         add("master_link_down_since_seconds", seconds_since(link.down_since_ms.load(Relaxed)).to_string());
     }
+    // What the master is ahead of us by, only the master can tell; this is our own share of it.
+    add("slave_apply_lag_ms", link.unapplied_ms(clock::mono_ms()).to_string());
 }

@@ -18,6 +18,7 @@ use super::handshake::LinkState;
 use super::id::{Identity, ReplId, ReplOffset};
 use super::master::{Phase, Replicas, Running};
 use super::note::Note;
+use super::timeline::Timeline;
 use crate::base::log::Level;
 use crate::base::{clock, rand};
 use crate::exec::Engine;
@@ -41,6 +42,8 @@ pub struct LinkStatus {
     pub offset: AtomicI64,
     /// Offset of the last byte received.
     pub read_offset: AtomicI64,
+    /// Since when, on the clock that never jumps, something received has not been applied; 0 if there is nothing.
+    pub unapplied_since_ms: AtomicI64,
 }
 
 impl LinkStatus {
@@ -60,6 +63,14 @@ impl LinkStatus {
         *self.state.lock() = state;
     }
 
+    /// For how long what was received waits to be applied.
+    pub fn unapplied_ms(&self, mono_ms: i64) -> i64 {
+        match self.unapplied_since_ms.load(Relaxed) {
+            0 => 0,
+            since => (mono_ms - since).max(0),
+        }
+    }
+
     pub fn is_connected(&self) -> bool {
         self.state() == LinkState::Connected
     }
@@ -69,6 +80,8 @@ pub struct Repl {
     identity: Mutex<Identity>,
     replicas: Mutex<Replicas>,
     failover: Mutex<Failover>,
+    /// When our log had which offset, on the clock that never jumps. Locked last of all, and for a moment.
+    timeline: Mutex<Timeline>,
     /// The connections of our replicas, by client id.
     feeds: Mutex<HashMap<u64, Arc<FeedHandle>>>,
     /// The snapshot for replicas that is being made.
@@ -88,6 +101,7 @@ impl Default for Repl {
             identity: Mutex::new(Identity::new(ReplId::new(rand::hex_id()))),
             replicas: Mutex::default(),
             failover: Mutex::default(),
+            timeline: Mutex::default(),
             feeds: Mutex::default(),
             running: Mutex::new(Running::Nothing),
             running_since_s: AtomicI64::new(0),
@@ -139,6 +153,18 @@ impl Repl {
 
     pub fn failover(&self) -> MutexGuard<'_, Failover> {
         self.failover.lock()
+    }
+
+    /// Remembers that the log ends where it does. Told by whoever passes the log on, and by the cron.
+    pub(super) fn note_log_end(&self, engine: &Engine) {
+        self.timeline.lock().note(engine.log.end_offset(), clock::mono_ms());
+    }
+
+    /// For how long who has everything up to `offset` has lacked what follows.
+    pub(super) fn lacking_ms(&self, engine: &Engine, offset: ReplOffset) -> i64 {
+        let (mut timeline, now_ms) = (self.timeline.lock(), clock::mono_ms());
+        timeline.note(engine.log.end_offset(), now_ms);
+        timeline.behind_ms(offset, now_ms)
     }
 
     pub(super) fn add_feed(&self, feed: Arc<FeedHandle>) {
@@ -204,6 +230,7 @@ impl Repl {
         self.identity.lock().adopt(master);
         engine.log.create_backlog();
         engine.log.reset(offset);
+        self.timeline.lock().clear();
     }
 
     /// A partial resync was accepted; with a new id, our own replicas are disconnected so that they learn it.

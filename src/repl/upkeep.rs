@@ -46,6 +46,10 @@ pub fn cron(engine: &Arc<Engine>, now_ms: i64) {
     let repl = Repl::of(engine);
     // Whoever appended off the workers may have told nobody.
     engine.log.notify_readers();
+    if !repl.replicas().is_empty() {
+        // Feeds whose sockets take nothing do not look at the log.
+        repl.note_log_end(engine);
+    }
     enforce_output_limits(engine);
     fullsync::look(engine, &repl, now_ms);
     handover::look(engine, &repl, now_ms);

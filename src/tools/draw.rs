@@ -93,6 +93,9 @@ fn row(n: &Node, lead: &str) -> Row {
         remark = trouble.to_string();
         if let (Trouble::Unreachable(_) | Trouble::Silent, Some(listed)) = (trouble, &n.listed) {
             remark.push_str(&format!("; its master says: {}", listed.state));
+            if let Some(ms) = listed.lag_ms {
+                remark.push_str(&format!(", {ms} ms behind"));
+            }
         }
     }
     Row { cells, remark, well: in_order(n) && n.note.is_none() }

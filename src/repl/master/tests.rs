@@ -73,7 +73,7 @@ fn a_failed_snapshot_and_a_finished_download_end_the_connection() {
     replicas.started(&start, 1);
     replicas.finished(Target::Disk, true, 0, &mut notes);
     assert!(!replicas.bulk_sent(1, 0, &mut notes));
-    assert_eq!(replicas.get(1).unwrap().info(0), None);
+    assert_eq!(replicas.get(1).unwrap().info(0, 0), None);
     replicas.add_full(replica(2, true), Running::Nothing, &disk(), &mut notes);
     replicas.started(&replicas.due(0, Running::Nothing, &disk()).unwrap(), 1);
     assert_eq!(replicas.finished(Target::Disk, false, 0, &mut notes), [2]);
@@ -93,7 +93,13 @@ fn the_tick_pings_keeps_alive_and_times_out() {
     replicas.acked(1, 5, None, 20_000);
     assert_eq!(replicas.good(30_000, 10), 1);
     assert_eq!(replicas.good(31_000, 10), 0);
-    assert_eq!(replicas.get(1).unwrap().info(22_500).unwrap(), "ip=10.0.0.1,port=1,state=online,offset=5,lag=2");
+    let line = |replicas: &Replicas, lacking_ms, now_ms| replicas.get(1).unwrap().info(lacking_ms, now_ms).unwrap();
+    assert_eq!(line(&replicas, 7, 22_500), "ip=10.0.0.1,port=1,state=online,offset=5,lag=2,lag_ms=-1");
+    // What it told holds until it is overdue; then it counts what it lacks.
+    replicas.told_lag(1, 3);
+    assert_eq!(line(&replicas, 900, 21_000), "ip=10.0.0.1,port=1,state=online,offset=5,lag=1,lag_ms=3");
+    assert_eq!(line(&replicas, 2400, 22_500), "ip=10.0.0.1,port=1,state=online,offset=5,lag=2,lag_ms=2400");
+    assert_eq!(line(&replicas, 0, 22_500), "ip=10.0.0.1,port=1,state=online,offset=5,lag=2,lag_ms=3");
     assert!(tick(&mut replicas, 80_001).contains(&Chore::Disconnect(1)));
     replicas.remove(1, 80_001, &mut notes).unwrap();
     replicas.remove(2, 80_001, &mut notes).unwrap();

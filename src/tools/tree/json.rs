@@ -40,6 +40,7 @@ fn node(out: &mut String, forest: &Forest, n: &Node) {
     number(out, "offset", n.offset());
     number(out, "lag_bytes", n.lag.map(|l| l.bytes));
     number(out, "lag_ms", n.lag.map(|l| l.delay.parts().0));
+    number(out, "hop_lag_ms", n.listed.as_ref().and_then(|l| l.lag_ms));
     text(out, "lag_ms_is", n.lag.map(|l| l.delay.parts().1));
     number(out, "keys", info.map(|i| i.keys));
     number(out, "memory_bytes", info.and_then(|i| i.memory_bytes));

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::forest::{Answer, Forest, arrange};
-use super::lag::{BOUND, Delay, Lag, measure};
+use super::lag::{BOUND, Delay, measure};
 use crate::tools::probe::{Address, Client, Info, Logins, Patience, Trouble};
 
 /// More servers than this are not followed: a peer could otherwise name addresses for ever.
@@ -146,10 +146,11 @@ impl Survey {
             self.clients.insert(forest.nodes[at].address.clone(), client);
         }
         for at in below {
-            if let (Some(ms), Some(lag)) = (told_delay(forest, at), forest.nodes[at].lag) {
-                let delay =
-                    if ms == 0 && lag.bytes == 0 { Delay::Zero } else { Delay::About(Duration::from_millis(ms)) };
-                forest.nodes[at].lag = Some(Lag { delay, ..lag });
+            if let (Some(ms), Some(lag)) = (told_delay(forest, at), &mut forest.nodes[at].lag)
+                && let Delay::Above(seen) = lag.delay
+            {
+                // We did not look for long; the masters on the way down did.
+                lag.delay = Delay::Above(seen.max(Duration::from_millis(ms)));
             }
         }
     }

@@ -51,6 +51,7 @@ macro_rules! for_each_order {
 
 mod chains;
 mod full_sync;
+mod lag;
 mod partial_sync;
 mod promises;
 mod promotion;
