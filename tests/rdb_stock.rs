@@ -253,7 +253,7 @@ fn kinds_expected(kind: Kind) -> Vec<&'static str> {
         Kind::Stock70 => names.push("stream-v2"),
         Kind::Redis80 => names.extend(["hash-hashtable-md", "hash-listpack-md", "set-listpack", "stream-v3"]),
         Kind::Valkey91 => names.extend(["hash-hashtable-2", "set-listpack", "stream-v3"]),
-        Kind::Pando => {}
+        Kind::Pando | Kind::Sentinel70 => {}
     }
     names.sort_unstable();
     names
@@ -356,7 +356,7 @@ fn stock_servers_load_our_files() {
             Kind::Stock70 => 10,
             Kind::Redis80 => 12,
             Kind::Valkey91 => 80,
-            Kind::Pando => continue,
+            Kind::Pando | Kind::Sentinel70 => continue,
         };
         for (version, compress) in [(10, true), (10, false), (newest, true)] {
             let (bytes, keys) = our_file(version, compress);
