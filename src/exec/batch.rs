@@ -4,6 +4,7 @@
 
 mod exec;
 mod policy;
+mod room;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,11 +13,11 @@ use arc_swap::Guard;
 use smallvec::SmallVec;
 
 use self::policy::{shares_integers, touch_of};
+use self::room::Room;
 use super::block::{self, Service};
 use super::call::{Call, Flow, Handler, Takeover, Wait};
 use super::client::flag;
 use super::engine::Engine;
-use super::evict;
 use super::gate::{AllGates, Gate, WorkerId, step_aside};
 use super::monitor::{note, show_if_watched as show};
 use super::multi::Queued;
@@ -29,23 +30,9 @@ use crate::keyspace::unit::Touch;
 use crate::keyspace::{Data, ExpirePolicy, HeldShard, Unit};
 use crate::resp::{Argv, Reply};
 use crate::spec::{Entry, Flags, Row, flag as row_flag};
-use crate::stats::memory;
 
 /// Requests prepared at once: enough to hide the memory's latency, few enough to stay in the nearest cache.
 pub const BATCH_MAX: usize = 64;
-
-/// What is known of the memory that commands may still take.
-enum Room {
-    /// There is no `maxmemory`.
-    Unlimited,
-    /// To be looked at before the next command.
-    Unknown,
-    /// Enough for so many commands, while the thread's own count stays below.
-    Ample { until: isize, commands: u32 },
-}
-
-const ROOM_TO_IGNORE: usize = 256 << 10;
-const COMMANDS_UNSEEN: u32 = 15;
 
 /// Longest string that a master's command may make.
 const MASTER_STRING_MAX: usize = u32::MAX as usize;
@@ -80,12 +67,21 @@ pub struct Prepared<'e> {
     same_shard_next: bool,
 }
 
+impl Prepared<'_> {
+    /// There is such a command.
+    pub fn is_known(&self) -> bool {
+        self.found.is_some()
+    }
+}
+
 /// Whose requests these are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Client,
     /// The stream of our master: everything is admitted, nothing is told again.
     Master,
+    /// An append-only file that is being loaded: likewise. Nobody counts its commands, nor holds them up.
+    File,
 }
 
 pub type PreparedList<'e> = SmallVec<[Prepared<'e>; BATCH_MAX]>;
@@ -172,22 +168,24 @@ impl<'e> Runner<'e> {
         self.unit.string_max = match self.source {
             Source::Client => s.proto_max_bulk_len as usize,
             // A master may allow more than we do. What no length field holds is nobody's will.
-            Source::Master => (s.proto_max_bulk_len as usize).max(MASTER_STRING_MAX),
+            Source::Master | Source::File => (s.proto_max_bulk_len as usize).max(MASTER_STRING_MAX),
         };
         if self.source == Source::Client {
             self.role_epoch = state.role_epoch();
         }
         let replica = state.is_replica();
         self.unit.policy = match self.source {
-            Source::Master => ExpirePolicy::Ignore,
+            Source::Master | Source::File => ExpirePolicy::Ignore,
             Source::Client if replica || self.engine.pause.current(self.unit.now_ms).is_some() => ExpirePolicy::Hide,
             Source::Client => ExpirePolicy::Delete,
         };
         self.unit.shares_integers = shares_integers(s);
-        self.room = if s.maxmemory == 0 { Room::Unlimited } else { Room::Unknown };
+        // What a file holds is not to be evicted before all of it is there.
+        let unlimited = s.maxmemory == 0 || self.source == Source::File;
+        self.room = if unlimited { Room::Unlimited } else { Room::Unknown };
         // Whether memory is short is found out before the next command.
         self.forbidden = if s.maxmemory == 0 { 0 } else { self.forbidden & OUT_OF_MEMORY };
-        if self.source == Source::Master {
+        if self.source != Source::Client {
             return;
         }
         let mut forbid = |bit, when: bool| self.forbidden |= if when { bit } else { 0 };
@@ -202,37 +200,6 @@ impl<'e> Runner<'e> {
         );
         let saves = !s.save.is_empty() && s.stop_writes_on_bgsave_error;
         forbid(MISCONF, saves && !replica && state.save_failed.load(Relaxed));
-    }
-
-    /// Looks at memory unless that was done just now, and makes room if it is short.
-    #[inline]
-    fn look_at_memory(&mut self) {
-        match &mut self.room {
-            Room::Unlimited => {}
-            Room::Ample { until, commands } if *commands > 0 && memory::of_thread() < *until => *commands -= 1,
-            Room::Ample { .. } | Room::Unknown => self.make_room(),
-        }
-    }
-
-    #[cold]
-    fn make_room(&mut self) {
-        self.held = None;
-        let (engine, limit) = (self.engine, self.settings.maxmemory as usize);
-        let outcome = {
-            let _gate = self.gate.is_none().then(|| engine.gates.pass(self.worker));
-            evict::perform(engine, &self.settings, self.worker)
-        };
-        self.forbidden &= !OUT_OF_MEMORY;
-        if outcome == evict::Outcome::Full && self.source == Source::Client {
-            self.forbidden |= OUT_OF_MEMORY;
-        }
-        // Where all workers together cannot take what is left before each looks again, a few commands pass unseen.
-        let share = limit.saturating_sub(memory::used()) / (4 * engine.gates.count());
-        self.room = if share > ROOM_TO_IGNORE {
-            Room::Ample { until: memory::of_thread().saturating_add_unsigned(share), commands: COMMANDS_UNSEEN }
-        } else {
-            Room::Unknown
-        };
     }
 
     /// Bytes of replies for which this client would be closed at once.
@@ -432,9 +399,14 @@ impl<'e> Runner<'e> {
 
     #[cold]
     fn refused_now(&mut self, session: &Session, row: &Row, flags: Flags, out: &mut Reply) -> Option<Next> {
-        if self.source == Source::Master {
-            self.stale = true;
-            return Some(Next::More);
+        match self.source {
+            Source::Client => {}
+            Source::Master => {
+                self.stale = true;
+                return Some(Next::More);
+            }
+            // It belongs to nobody else.
+            Source::File => return None,
         }
         self.refresh();
         let e = self.check(session, row, flags).err()?;
@@ -445,6 +417,9 @@ impl<'e> Runner<'e> {
     /// Whether a command with these flags is held up at the moment, and if so, whether because it writes.
     #[cold]
     fn paused(&self, session: &Session, flags: Flags) -> Option<bool> {
+        if self.source == Source::File {
+            return None;
+        }
         let writes = flags.has(row_flag::WRITE.or(row_flag::MAY_REPLICATE));
         let held = self.engine.pause.holds(self.unit.now_ms, writes) && !session.handle.has(flag::REPLICA);
         held.then_some(writes)
@@ -527,7 +502,7 @@ impl<'e> Runner<'e> {
         let (id, row) = (command.id, command.row);
         session.handle.last_command.store(u32::from(id.0), Relaxed);
         let is_exec = matches!(command.handler, Handler::Exec);
-        if !is_exec {
+        if !is_exec && self.source != Source::File {
             show(self.engine, session, row, argv);
         }
         let failed_before = out.errors();
@@ -560,7 +535,9 @@ impl<'e> Runner<'e> {
                     Err(paused) => return paused,
                 }
                 // Behind the commands it ran, as they were shown.
-                show(self.engine, session, row, argv);
+                if self.source != Source::File {
+                    show(self.engine, session, row, argv);
+                }
                 self.refresh();
                 Next::More
             }
@@ -570,6 +547,9 @@ impl<'e> Runner<'e> {
                 Next::More
             }
         };
+        if self.source == Source::File {
+            return next;
+        }
         let now = clock::ticks();
         let took_us = clock::ticks_to_us(now.saturating_sub(self.ticks));
         self.ticks = now;

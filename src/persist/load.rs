@@ -33,6 +33,8 @@ pub struct Loaded {
     pub repl_id: Option<String>,
     pub repl_offset: Option<i64>,
     pub repl_stream_db: Option<i64>,
+    /// Bytes of the snapshot itself; something may follow.
+    pub bytes: u64,
 }
 
 impl Loaded {
@@ -163,10 +165,14 @@ pub fn load_with(
                         let mb = text.parse().map_or(0.0, |n: f64| n / (1024.0 * 1024.0));
                         info!("RDB memory usage when created {mb:.2} Mb");
                     }
+                    b"aof-base" if text == "1" => info!("RDB is base AOF"),
                     _ => {}
                 }
             }
-            Event::Eof(_) => return Ok(loaded),
+            Event::Eof(_) => {
+                loaded.bytes = reader.bytes_read();
+                return Ok(loaded);
+            }
             Event::ResizeDb { .. }
             | Event::SlotInfo { .. }
             | Event::SlotImport { .. }

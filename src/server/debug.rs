@@ -14,9 +14,9 @@ use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
 use crate::exec::{client_memory, describe, digest};
 use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Keyspace, Unit, ValueRef};
-use crate::persist::Saver;
 use crate::persist::load::{self, Expired};
 use crate::persist::save::rdb_path;
+use crate::persist::{Saver, aof};
 use crate::rdb::WriteOptions;
 use crate::repl::Repl;
 use crate::resp::encode_command;
@@ -69,7 +69,7 @@ const SUBS: &[Sub] = &[
     sub("HTSTATS", (1, 2), "<dbid> [full]", "Tells the size of a database's tables.", htstats),
     sub("JMAP", (0, 0), "", "Taken, and without effect.", nothing),
     sub("LISTPACK", (1, 1), "<key>", "Writes the elements of a value that is a listpack to the log.", listpack),
-    sub("LOADAOF", (0, 0), "", "Loads the append-only file, of which there is none.", load_aof),
+    sub("LOADAOF", (0, 0), "", "Empties the data set and loads the append-only file.", load_aof),
     sub("LOG", (1, 1), "<message>", "Writes a line to the log.", log_line),
     sub("OBJECT", (1, 1), "<key>", "Tells how a value is kept.", object),
     sub("PANIC", (0, 0), "", "Ends the process as a panic would.", panic),
@@ -339,6 +339,32 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+fn load_aof(call: &mut Call<'_>) -> Result<(), Error> {
+    if call.in_exec {
+        // Emptying the data set needs the gates that EXEC holds.
+        return Err(Error::text("ERR DEBUG LOADAOF inside MULTI is not supported"));
+    }
+    let engine = call.engine;
+    step_aside(|| {
+        let _turn = engine.snapshot_turn.lock();
+        let gates = engine.gates.take_all();
+        let _loading = Loading::begin(engine);
+        drop(gates);
+        load::empty(engine);
+        let loaded = aof::files::read_manifest(&engine.settings())
+            .and_then(|mut list| aof::load::load(engine, &mut list))
+            .and_then(|loaded| loaded.ok_or_else(|| "There is no append only file".to_owned()));
+        block::serve_all(engine, &engine.gates.take_all());
+        loaded.map_err(|e| {
+            log::warning!("{e}");
+            Error::text("ERR Error trying to load the AOF files, check server logs.")
+        })
+    })?;
+    log::notice!("Append Only File loaded by DEBUG LOADAOF");
+    call.out.ok();
+    Ok(())
+}
+
 /// While it lives the server is loading.
 struct Loading<'e>(&'e Engine);
 
@@ -403,10 +429,6 @@ fn htstats(call: &mut Call<'_>) -> Result<(), Error> {
     );
     call.out.verbatim("txt", text.as_bytes());
     Ok(())
-}
-
-fn load_aof(_: &mut Call<'_>) -> Result<(), Error> {
-    Err(Error::text("ERR Error trying to load the AOF files, check server logs."))
 }
 
 // ---- switches ----

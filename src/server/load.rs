@@ -1,20 +1,31 @@
-//! The data set at boot: the file of the last save, and the replication history it belongs to.
+//! The data set at boot: the append-only file, or the file of the last save and the replication history it belongs to.
 //!
 //! Knows the order of things; the file's format is `persist`'s, the meaning of a history `repl`'s.
 
 use std::sync::Arc;
 
-use crate::base::rand;
+use crate::base::{log, rand};
 use crate::exec::engine::Engine;
 use crate::persist::load::{Expired, load_file};
 use crate::persist::save::rdb_path;
-use crate::persist::{Loaded, Saver};
+use crate::persist::{Loaded, Saver, aof};
 use crate::repl::{Identity, Repl, ReplId, Resume};
 
-/// Loads the file, if there is one, and takes up its history. Gives the point from which a replica may ask its master to
+/// Loads the files, if there are any, and takes up its history. Gives the point from which a replica may ask its master to
 /// go on. The caller has set `loading`, and lets clients in afterwards.
 pub fn load(engine: &Arc<Engine>) -> Result<Option<Resume>, String> {
     let settings = engine.settings();
+    // Looked at even if it is not used: one that cannot be read is nothing to go on with.
+    let mut list = aof::files::read_manifest(&settings)?;
+    if settings.appendonly {
+        if aof::load::load(engine, &mut list)?.is_none() && rdb_path(&settings).is_file() {
+            log::warning!(
+                "There is no append only file, so the server starts empty: appendonly is yes, and {} is not loaded.",
+                rdb_path(&settings).display()
+            );
+        }
+        return Ok(None);
+    }
     let replica = settings.replicaof.is_some();
     let expired = if replica { Expired::Keep } else { Expired::Tell };
     let Some(loaded) = load_file(engine, &rdb_path(&settings), expired)? else { return Ok(None) };

@@ -53,7 +53,9 @@ impl Runner<'_> {
                         let command = engine.table.get(q.id);
                         let Handler::Data(f) = command.handler else { continue };
                         let argv = q.argv.as_argv();
-                        show(engine, session, command.row, argv);
+                        if self.source != Source::File {
+                            show(engine, session, command.row, argv);
+                        }
                         let started = clock::ticks();
                         let errors = out.errors();
                         let result = f(&mut data, &mut command.args(argv), out);
@@ -70,9 +72,11 @@ impl Runner<'_> {
                                 out.error(&e);
                             }
                         }
-                        let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
-                        let failed = out.errors() != errors;
-                        note(engine, &self.settings, self.worker, &session.handle, command, argv, us, failed);
+                        if self.source != Source::File {
+                            let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
+                            let failed = out.errors() != errors;
+                            note(engine, &self.settings, self.worker, &session.handle, command, argv, us, failed);
+                        }
                     }
                 }
                 if self.source == Source::Client
@@ -142,7 +146,9 @@ impl Runner<'_> {
         for q in &multi.queue {
             let argv = q.argv.as_argv();
             let command = self.engine.table.get(q.id);
-            show(self.engine, session, command.row, argv);
+            if self.source != Source::File {
+                show(self.engine, session, command.row, argv);
+            }
             let started = clock::ticks();
             let errors = out.errors();
             let effect = match command.handler {

@@ -289,7 +289,7 @@ fn trimmed(mut line: &[u8]) -> &[u8] {
 }
 
 /// C's `atoll`: the number a text begins with, 0 if with none.
-fn leading_number(text: &[u8]) -> i64 {
+pub(super) fn leading_number(text: &[u8]) -> i64 {
     let text = text.trim_ascii_start();
     let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));
     let digits = text.iter().skip(sign).take_while(|c| c.is_ascii_digit()).count();

@@ -1,0 +1,366 @@
+//! The data set from an append-only file: its base, then what was written since, request by request.
+//!
+//! Knows how a file may end and what to say of it. The requests go the same way as those of a master's stream.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::files::{self, reason};
+use super::manifest::{AofFile, AofKind, Manifest};
+use super::reader::{Chunk, Reader, Stop};
+use crate::base::{clock, log};
+use crate::config::PropagationError;
+use crate::exec::batch::{BATCH_MAX, Runner, Source};
+use crate::exec::client::ClientHandle;
+use crate::exec::engine::Engine;
+use crate::exec::session::Session;
+use crate::persist::load::{Expired, Loaded, load_with, note_progress};
+use crate::resp::{Argv, Reply};
+
+/// Chunks that may be parsed and wait to be carried out.
+const CHUNKS_AHEAD: usize = 4;
+
+/// What was loaded.
+#[derive(Debug, Default)]
+pub struct LoadedAof {
+    /// Of the base file, if it is a snapshot.
+    pub base: Option<Loaded>,
+    /// Bytes of the base file, and of all files.
+    pub base_bytes: u64,
+    pub total_bytes: u64,
+    /// Bytes of the requests in the incremental files, which is what the replication offset grew by, if each of them
+    /// holds the log as it was.
+    pub request_bytes: u64,
+    /// The database that the last request was for.
+    pub db: usize,
+    /// The last file's end was cut off.
+    pub truncated: bool,
+}
+
+/// Loads what the list names into the engine's keyspace, which is empty. `None`: it names nothing. The caller has set
+/// `loading`. An error has been logged but for its last line; the data is then useless.
+pub fn load(engine: &Arc<Engine>, list: &mut Manifest) -> Result<Option<LoadedAof>, String> {
+    let settings = engine.settings();
+    files::upgrade(&settings, list)?;
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let started_us = clock::mono_us();
+    let (base_bytes, total_bytes) = files::sizes(&settings, list)?;
+    let mut loaded = LoadedAof { base_bytes, total_bytes, ..LoadedAof::default() };
+    if total_bytes > 0 {
+        let state = &engine.state;
+        state.loading_total_bytes.store(total_bytes, Relaxed);
+        state.loading_loaded_bytes.store(0, Relaxed);
+        state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
+        let mut before = 0;
+        let last = list.files().count().saturating_sub(1);
+        for (i, file) in list.files().enumerate() {
+            let path = file.path(Path::new(&settings.appenddirname));
+            let old_style = file.name == settings.appendfilename.as_bytes();
+            let one = OneFile { engine, file, path, old_style, before };
+            before += one.load(&mut loaded, i == last)?;
+        }
+        // What it changed is on disk.
+        state.dirty.store(0, Relaxed);
+    }
+    log::notice!("DB loaded from append only file: {:.3} seconds", seconds_since(started_us));
+    Ok(Some(loaded))
+}
+
+fn seconds_since(started_us: i64) -> f64 {
+    (clock::mono_us() - started_us) as f64 / 1e6
+}
+
+/// One of the files.
+struct OneFile<'e> {
+    engine: &'e Arc<Engine>,
+    file: &'e AofFile,
+    path: PathBuf,
+    /// Of Redis 6: a snapshot, if any, and the requests behind it.
+    old_style: bool,
+    /// Bytes of the files before.
+    before: u64,
+}
+
+/// How a file ended.
+enum Ending {
+    Whole,
+    /// In the middle of a request or of a transaction. Whole ones end at `cut`.
+    Short {
+        cut: u64,
+    },
+}
+
+impl OneFile<'_> {
+    /// Gives how many bytes it has.
+    fn load(&self, loaded: &mut LoadedAof, is_last: bool) -> Result<u64, String> {
+        let started_us = clock::mono_us();
+        let name = self.file.label();
+        let mut source = File::open(&self.path)
+            .map_err(|e| format!("Fatal error: can't open the append log file {name} for reading: {}", reason(&e)))?;
+        let bytes = source.metadata().map_or(0, |meta| meta.len());
+        if bytes == 0 {
+            return Ok(0);
+        }
+        let requests_from = self.load_snapshot(&mut source, loaded)?;
+        let mut replay = Replay::new(self, requests_from);
+        let ending = replay.run(source, requests_from)?;
+        if self.file.kind == AofKind::Incr {
+            loaded.request_bytes += replay.request_bytes;
+        }
+        loaded.db = replay.session.db;
+        drop(replay);
+        if let Ending::Short { cut } = ending {
+            if !is_last {
+                // What follows was written behind a whole file: there is more to repair than a torn end.
+                log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
+                log::warning!("The AOF file {name} is whole up to byte {cut}.");
+                return Err("Fatal error: the truncated file is not the last file".into());
+            }
+            self.cut_off(cut)?;
+            loaded.truncated = true;
+        }
+        let kind = match self.file.kind {
+            AofKind::Base => "base",
+            AofKind::Incr | AofKind::History => "incr",
+        };
+        log::notice!("DB loaded from {kind} file {name}: {:.3} seconds", seconds_since(started_us));
+        Ok(bytes)
+    }
+
+    /// Loads the snapshot that the file begins with, if it does. Gives where the requests begin.
+    fn load_snapshot(&self, source: &mut File, loaded: &mut LoadedAof) -> Result<u64, String> {
+        let name = self.file.label();
+        let unreadable = |e: io::Error| unreadable(&name, &e);
+        let mut magic = Vec::new();
+        source.take(5).read_to_end(&mut magic).map_err(unreadable)?;
+        source.rewind().map_err(unreadable)?;
+        if magic != b"REDIS" {
+            return Ok(0);
+        }
+        if self.old_style {
+            log::notice!("Reading RDB preamble from AOF file...");
+        } else {
+            log::notice!("Reading RDB base file on AOF loading...");
+        }
+        let engine = self.engine;
+        let progress = |bytes| note_progress(engine, self.before + bytes);
+        let limits = engine.settings().limits();
+        // What is over goes by the expiry cycle, as it would have.
+        let file = BufReader::with_capacity(1 << 20, &mut *source);
+        let base = load_with(&engine.ks, file, Expired::Keep, limits, progress).map_err(|e| {
+            log::warning!("{}: {e}", self.path.display());
+            if self.old_style {
+                format!("Error reading the RDB preamble of the AOF file {name}, AOF loading aborted")
+            } else {
+                format!("Error reading the RDB base file {name}, AOF loading aborted")
+            }
+        })?;
+        log::notice!("{}", base.summary());
+        let bytes = base.bytes;
+        source.seek(SeekFrom::Start(bytes)).map_err(unreadable)?;
+        if self.old_style {
+            log::notice!("Reading the remaining AOF tail...");
+        }
+        loaded.base = Some(base);
+        Ok(bytes)
+    }
+
+    /// The file does not end with a whole request: cuts it there, if that is allowed.
+    fn cut_off(&self, cut: u64) -> Result<(), String> {
+        let name = self.file.label();
+        if self.engine.settings().aof_load_truncated {
+            log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
+            log::warning!("!!! Truncating the AOF {name} at offset {cut} !!!");
+            match truncate(&self.path, cut) {
+                Ok(()) => {
+                    log::warning!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+                    return Ok(());
+                }
+                Err(e) => log::warning!("Error truncating the AOF file {name}: {}", reason(&e)),
+            }
+        } else {
+            log::warning!("The AOF file {name} is whole up to byte {cut}.");
+        }
+        Err(format!(
+            "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, \
+             then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
+             'aof-load-truncated' configuration option to yes and restart the server."
+        ))
+    }
+}
+
+/// Cuts a file and makes sure of it.
+pub(super) fn truncate(path: &Path, len: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(len)?;
+    file.sync_all()
+}
+
+fn unreadable(name: &str, e: &io::Error) -> String {
+    format!("Unrecoverable error reading the append only file {name}: {}", reason(e))
+}
+
+/// Carries out the requests of one file.
+struct Replay<'e> {
+    engine: &'e Arc<Engine>,
+    name: String,
+    before: u64,
+    session: Session,
+    /// Nobody reads it.
+    out: Reply,
+    /// What was carried out ends there.
+    applied: u64,
+    request_bytes: u64,
+}
+
+impl<'e> Replay<'e> {
+    fn new(of: &OneFile<'e>, from: u64) -> Self {
+        let handle = ClientHandle::new(u64::MAX, String::new(), String::new(), -1, clock::now_ms(), 0);
+        let mut session = Session::new(Arc::new(handle), true);
+        session.select(0);
+        Self {
+            engine: of.engine,
+            name: of.file.label(),
+            before: of.before,
+            session,
+            out: Reply::new(2),
+            applied: from,
+            request_bytes: 0,
+        }
+    }
+
+    /// One thread reads and parses, this one carries out.
+    fn run(&mut self, source: File, from: u64) -> Result<Ending, String> {
+        let (full, chunks) = mpsc::sync_channel::<Result<Chunk, Stop>>(CHUNKS_AHEAD);
+        let (empty, used) = mpsc::channel::<Chunk>();
+        std::thread::scope(|scope| {
+            let parser = std::thread::Builder::new().name("aof-parse".into());
+            let parsing = parser.spawn_scoped(scope, move || {
+                let mut reader = Reader::new(source, from);
+                loop {
+                    let next = reader.next(used.try_recv().unwrap_or_default());
+                    let ends = next.as_ref().map_or(true, Chunk::is_empty);
+                    // Nobody takes it if the load has failed.
+                    if full.send(next).is_err() || ends {
+                        return;
+                    }
+                }
+            });
+            parsing.map_err(|e| format!("Can't start the thread that parses the append only file: {e}"))?;
+            // Dropped with this function's end, so that the other thread ends too.
+            let chunks = chunks;
+            let mut runner = Runner::new(self.engine, self.engine.gates.outsider(), Source::File);
+            for chunk in &chunks {
+                match chunk {
+                    Ok(chunk) if chunk.is_empty() => return Ok(self.ending()),
+                    Ok(chunk) => {
+                        self.apply(&mut runner, &chunk)?;
+                        let _ = empty.send(chunk);
+                    }
+                    Err(Stop::Short { .. }) => return Ok(Ending::Short { cut: self.applied }),
+                    Err(Stop::Io(e)) => return Err(unreadable(&self.name, &e)),
+                    Err(bad @ Stop::Bad { .. }) => {
+                        let name = &self.name;
+                        log::warning!("The AOF file {name} is damaged at {bad}");
+                        return Err(format!(
+                            "Bad file format reading the append only file {name}: make a backup of your AOF file, \
+                             then use ./redis-check-aof --fix <filename.manifest>"
+                        ));
+                    }
+                }
+            }
+            Err(format!("The thread that parses the append only file {} is gone", self.name))
+        })
+    }
+
+    /// At the end of the file, behind a whole request.
+    fn ending(&self) -> Ending {
+        if self.session.multi.is_none() {
+            return Ending::Whole;
+        }
+        log::warning!("Revert incomplete MULTI/EXEC transaction in AOF file {}", self.name);
+        Ending::Short { cut: self.applied }
+    }
+
+    fn apply(&mut self, runner: &mut Runner<'_>, chunk: &Chunk) -> Result<(), String> {
+        let mut from = 0;
+        while from < chunk.len() {
+            let until = (from + BATCH_MAX).min(chunk.len());
+            let delay = note_progress(self.engine, self.before + chunk.place(from).0);
+            let prepared = runner.prepare(self.session.db, (from..until).map(|i| chunk.argv(i)));
+            for (i, prepared) in (from..until).zip(prepared) {
+                let argv = chunk.argv(i);
+                if !prepared.is_known() {
+                    return Err(self.unknown(argv, chunk.place(i).0));
+                }
+                let errors = self.out.errors();
+                // A blocking command or a takeover has no meaning here.
+                let _ = runner.run(&mut self.session, prepared, argv, None, &mut self.out);
+                if self.out.errors() != errors {
+                    self.complain(argv);
+                }
+                let (start, end) = chunk.place(i);
+                self.request_bytes += end - start;
+                // Of a transaction all or nothing counts.
+                if self.session.multi.is_none() {
+                    self.applied = end;
+                }
+                if delay > 0 {
+                    runner.leave_gate();
+                    std::thread::sleep(Duration::from_micros(delay.unsigned_abs()));
+                }
+            }
+            self.out.clear();
+            from = until;
+            if delay < 0 {
+                std::thread::sleep(Duration::from_micros(BATCH_MAX as u64 / delay.unsigned_abs()));
+            }
+        }
+        // Others may want to run alone meanwhile.
+        runner.leave_gate();
+        note_progress(self.engine, self.before + chunk.end());
+        Ok(())
+    }
+
+    #[cold]
+    fn unknown(&self, argv: Argv<'_>, at: u64) -> String {
+        log::warning!("The AOF file {} has an unknown command at byte {at}", self.name);
+        let command = String::from_utf8_lossy(argv.word(0));
+        format!("Unknown command '{command}' reading the append only file {}", self.name)
+    }
+
+    /// A request failed that did not fail when it was written.
+    #[cold]
+    fn complain(&self, argv: Argv<'_>) {
+        self.engine.stats.counters.unexpected_error_replies.fetch_add(1, Relaxed);
+        let error = String::from_utf8_lossy(self.out.last_error().unwrap_or_default());
+        let command = String::from_utf8_lossy(argv.word(0)).to_ascii_lowercase();
+        log::warning!(
+            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{error}' after processing the \
+             command '{command}'"
+        );
+        match self.engine.settings().propagation_error_behavior {
+            PropagationError::Ignore | PropagationError::PanicOnReplicas => {}
+            PropagationError::Panic => {
+                log::warning!(
+                    "This server panicked sending an error to its AOF-loading-client after processing the command \
+                     '{command}'"
+                );
+                std::process::abort();
+            }
+        }
+    }
+}
+
+impl Drop for Replay<'_> {
+    fn drop(&mut self) {
+        self.session.close(self.engine);
+    }
+}
