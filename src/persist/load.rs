@@ -155,7 +155,9 @@ pub fn load_with(
                 match &key[..] {
                     b"repl-id" => loaded.repl_id = Some(text.into_owned()),
                     b"repl-offset" => loaded.repl_offset = text.parse().ok(),
-                    b"repl-stream-db" => loaded.repl_stream_db = text.parse().ok(),
+                    b"repl-stream-db" => {
+                        loaded.repl_stream_db = text.parse().ok().filter(|db| *db < ks.databases() as i64);
+                    }
                     b"redis-ver" => info!("Loading RDB produced by version {text}"),
                     b"ctime" => {
                         let age = text.parse().map_or(0, |at: i64| (unit.now_ms / 1000 - at).max(0));

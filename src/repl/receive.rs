@@ -264,7 +264,7 @@ impl Job {
             let _ = fs::remove_file(&kept);
         }
         match loaded {
-            Ok(_) => self.finish(),
+            Ok(db) => self.finish(db),
             Err(e) => Err(self.nothing_left("disk", &e)),
         }
     }
@@ -292,8 +292,8 @@ impl Job {
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
         let follower = self.follower.clone();
         let loaded = load_into(&follower.engine, &follower.engine.ks, &mut self.payload, 0);
-        match loaded.and_then(|_| self.whole()) {
-            Ok(()) => self.finish(),
+        match loaded.and_then(|db| self.whole().map(|()| db)) {
+            Ok(db) => self.finish(db),
             Err(e) => Err(self.nothing_left("socket", &e)),
         }
     }
@@ -307,13 +307,13 @@ impl Job {
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
         let second = load::second(engine);
         let loaded = load_into(engine, &second, &mut self.payload, 0);
-        let result = match loaded.and_then(|_| self.whole()) {
-            Ok(()) => {
+        let result = match loaded.and_then(|db| self.whole().map(|()| db)) {
+            Ok(db) => {
                 log::notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
                 let gates = engine.gates.take_all();
                 if follower.is_current(self.attempt) {
                     engine.free_later(engine.ks.replace(second, crate::base::clock::now_ms()).into_iter());
-                    self.adopt(&gates);
+                    self.adopt(&gates, db);
                     Ok(())
                 } else {
                     Err(given_up())
@@ -356,23 +356,25 @@ impl Job {
         self.tell(Event::OldDataDropped)
     }
 
-    fn finish(&self) -> Result<(), Failure> {
+    fn finish(&self, db: i32) -> Result<(), Failure> {
         let engine = self.engine();
         let gates = engine.gates.take_all();
-        self.adopt(&gates);
+        self.adopt(&gates, db);
         engine.state.loading.store(false, Relaxed);
         drop(gates);
         Ok(())
     }
 
-    /// The data is the master's: from here on, so are history and offset.
-    fn adopt(&self, gates: &AllGates<'_>) {
+    /// The data is the master's: from here on, so are history and offset. A master that is a replica itself does not select
+    /// again what its own master's stream had selected at the cut: that was `db`.
+    fn adopt(&self, gates: &AllGates<'_>, db: i32) {
         let (engine, repl) = (self.engine(), &self.follower.repl);
         repl.drop_replicas(engine);
         // A master that knows only SYNC has no history that anybody could name.
         let unnamed = || Resume { replid: ReplId::new(rand::hex_id()), offset: 0 };
         let from = self.from.unwrap_or_else(unnamed);
         repl.adopt(engine, from.replid, from.offset);
+        engine.log.with(|log| log.set_selected_db(db));
         repl.link.offset.store(from.offset, Relaxed);
         repl.link.read_offset.store(from.offset, Relaxed);
         block::serve_all(engine, gates);
@@ -390,8 +392,9 @@ impl Job {
     }
 }
 
-/// Reads a data set, and lets INFO follow. `total_bytes`: 0 while unknown.
-fn load_into(engine: &Engine, ks: &Keyspace, source: impl Read, total_bytes: u64) -> Result<(), String> {
+/// Reads a data set, and lets INFO follow. `total_bytes`: 0 while unknown. Gives the database that the stream behind it begins
+/// in.
+fn load_into(engine: &Engine, ks: &Keyspace, source: impl Read, total_bytes: u64) -> Result<i32, String> {
     let state = &engine.state;
     state.loading_total_bytes.store(total_bytes, Relaxed);
     state.loading_loaded_bytes.store(0, Relaxed);
@@ -400,7 +403,7 @@ fn load_into(engine: &Engine, ks: &Keyspace, source: impl Read, total_bytes: u64
     let loaded = load::load_with(ks, source, load::Expired::Keep, engine.settings().limits(), progress)
         .map_err(|e| e.to_string())?;
     log::notice!("{}", loaded.summary());
-    Ok(())
+    Ok(loaded.repl_stream_db.and_then(|db| i32::try_from(db).ok()).unwrap_or(0))
 }
 
 /// Takes everything out of the keyspace.

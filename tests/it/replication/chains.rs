@@ -19,6 +19,21 @@ fn refs(nodes: &[Server]) -> Vec<&Server> {
 }
 
 for_each_order! {
+    fn a_replica_of_a_replica_begins_in_the_database_that_the_stream_is_in(kinds) {
+        let nodes = chain(&kinds[..2], &[]);
+        let mut client = nodes[0].client();
+        client.script("select 5 => +OK\n set a 1 => +OK");
+        converge(&refs(&nodes));
+        let third = Server::start(kinds[2], &["repl-diskless-load disabled"]);
+        follow(&third, &nodes[1]);
+        client.check("set a 2", "+OK");
+        let fourth = Server::start(kinds[3], &["repl-diskless-load swapdb"]);
+        follow(&fourth, &third);
+        client.check("set b 2", "+OK");
+        converge(&[&nodes[0], &nodes[1], &third, &fourth]);
+        fourth.script("select 5 => +OK\n mget a b => [$2 $2]");
+    }
+
     fn a_line_of_four_carries_everything_to_its_end(kinds) {
         let nodes = chain(&kinds, &[]);
         churn(&nodes[0], 1, 5000);
