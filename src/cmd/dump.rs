@@ -120,7 +120,7 @@ fn restore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     if at.is_some_and(|at| at <= now) && db.unit.policy == ExpirePolicy::Delete {
         out.ok();
         // Over before it began: what is left of it is that the old one is gone.
-        return Ok(if existed { Effect::rewrite([b"DEL", key.bytes]) } else { Effect::None });
+        return Ok(if existed { Effect::gone(key, db.unit.lazy_server_del) } else { Effect::None });
     }
     let entry = value.into_entry(key.bytes, at).map_err(|_| Error::BadDataFormat)?;
     let lfu = matches!(db.unit.policy_touch, crate::keyspace::unit::Touch::Lfu { .. });

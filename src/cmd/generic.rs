@@ -516,7 +516,7 @@ fn expire_generic(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, scale: &
     out.int(1);
     if at <= db.unit.now_ms && db.unit.policy == ExpirePolicy::Delete {
         db.delete(key);
-        return Ok(Effect::rewrite([b"DEL", key.bytes]));
+        return Ok(Effect::gone(key, db.unit.lazy_expire));
     }
     db.set_expire(key, Some(at));
     db.changed(key, EventClass::GENERIC, "expire");

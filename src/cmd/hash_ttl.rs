@@ -1,6 +1,7 @@
 //! The expiry of fields: as Redis 8.0 answers it, and HSETEX with the conditions on the key that Valkey has.
 //!
-//! What has no time left is removed at once and told to replicas as HDEL; every other expiry is told as an instant.
+//! What has no time left is removed at once and told to replicas as an HDEL for each field; every other expiry is told as an
+//! instant.
 
 use super::hash::{bulk, open, sight};
 use super::{DataCommand, Effect, command};
@@ -260,10 +261,10 @@ fn request(head: &[&[u8]], fields: Argv<'_>) -> OwnedArgv {
     argv
 }
 
-fn hdel<'f>(key: Key<'_>, fields: impl Iterator<Item = &'f [u8]>) -> OwnedArgv {
-    let mut argv = OwnedArgv::from_words([b"HDEL", key.bytes]);
-    fields.for_each(|field| argv.push(field));
-    argv
+/// What Redis 8.0 tells of fields that had no time left: each by itself.
+fn each_gone<'f>(key: Key<'_>, fields: impl Iterator<Item = &'f [u8]>) -> Effect {
+    let mut told: Vec<OwnedArgv> = fields.map(|field| OwnedArgv::from_words([b"HDEL", key.bytes, field])).collect();
+    if told.len() > 1 { Effect::Many(told) } else { told.pop().map_or(Effect::None, Effect::Rewrite) }
 }
 
 /// Tells that fields were removed, and lets the key go with the last of them.
@@ -368,7 +369,7 @@ fn expire(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, unit: Unit, base
     let (set, gone) = (with(DONE).count(), with(REMOVED).count());
     if gone > 0 {
         removed(db, key, gone);
-        return Ok(Effect::Rewrite(hdel(key, with(REMOVED))));
+        return Ok(each_gone(key, with(REMOVED)));
     }
     if set == 0 {
         return Ok(Effect::None);
@@ -469,7 +470,7 @@ fn hgetex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
     let count = touched.len();
     if past {
         removed(db, key, count);
-        return Ok(Effect::Rewrite(hdel(key, touched.into_iter())));
+        return Ok(each_gone(key, touched.into_iter()));
     }
     let mut numbers = (itoa::Buffer::new(), itoa::Buffer::new());
     let all = numbers.0.format(fields.len()).as_bytes();
@@ -507,7 +508,7 @@ fn hgetdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
         return Ok(Effect::None);
     }
     removed(db, key, count);
-    Ok(Effect::Rewrite(hdel(key, fields.iter())))
+    Ok(Effect::Rewrite(request(&[b"HDEL", key.bytes], fields)))
 }
 
 /// What HSETEX wants before it sets anything.
@@ -621,5 +622,5 @@ fn set_and_gone(db: &mut Data<'_>, key: Key<'_>, pairs: Argv<'_>, at: i64) -> Re
         db.unit.event(EventClass::GENERIC, "del", db.db, key.bytes);
     }
     db.remove_if_empty::<Hash>(key);
-    Ok(Effect::Rewrite(hdel(key, names())))
+    Ok(each_gone(key, names()))
 }

@@ -26,7 +26,7 @@ pub mod zset_range;
 use bytes::Bytes;
 
 use crate::base::{Error, number};
-use crate::keyspace::{Data, Type};
+use crate::keyspace::{Data, Key, Type};
 use crate::resp::{OwnedArgv, Reply};
 use crate::spec::{Args, Row};
 
@@ -87,6 +87,11 @@ impl Effect {
     /// `Verbatim` if something changed.
     pub fn verbatim_if(changed: bool) -> Self {
         if changed { Self::Verbatim } else { Self::None }
+    }
+
+    /// A key that is gone, `lazily` where a directive says so.
+    pub fn gone(key: Key<'_>, lazily: bool) -> Self {
+        Self::rewrite([if lazily { b"UNLINK" } else { &b"DEL"[..] }, key.bytes])
     }
 
     pub fn rewrite<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W>) -> Self {

@@ -437,8 +437,7 @@ fn spop_many(db: &mut Data<'_>, key: Key<'_>, count: &[u8], out: &mut Reply) -> 
         db.changed(key, EventClass::SET, "spop");
         db.delete(key);
         db.unit.dirty = dirty + taken as u64;
-        let gone: &[u8] = if db.unit.lazy_server_del { b"UNLINK" } else { b"DEL" };
-        return Ok(Effect::rewrite([gone, key.bytes]));
+        return Ok(Effect::gone(key, db.unit.lazy_server_del));
     }
     let limits = db.unit.limits;
     let members = db.edit(key, |set: &mut Set| set.pop_many(taken, &limits))?.unwrap_or_default();

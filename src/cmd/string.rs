@@ -633,7 +633,7 @@ fn getex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
         Some(Expiry::At(at)) => {
             if at <= db.unit.now_ms && db.unit.policy == crate::keyspace::ExpirePolicy::Delete {
                 db.delete(key);
-                return Ok(Effect::rewrite([b"DEL", key.bytes]));
+                return Ok(Effect::gone(key, db.unit.lazy_expire));
             }
             db.set_expire(key, Some(at));
             db.changed(key, EventClass::GENERIC, "expire");

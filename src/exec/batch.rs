@@ -164,7 +164,7 @@ impl<'e> Runner<'e> {
         self.unit.touch = touch_of(s);
         self.unit.policy_touch = self.unit.touch;
         (self.unit.limits, self.unit.compress) = (s.limits(), s.rdbcompression);
-        self.unit.lazy_server_del = s.lazyfree_lazy_server_del;
+        (self.unit.lazy_server_del, self.unit.lazy_expire) = (s.lazyfree_lazy_server_del, s.lazyfree_lazy_expire);
         self.unit.string_max = match self.source {
             Source::Client => s.proto_max_bulk_len as usize,
             // A master may allow more than we do. What no length field holds is nobody's will.

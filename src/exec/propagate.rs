@@ -95,8 +95,9 @@ impl<'a> Effects<'a> {
                         encode_command(&mut scratch, [word, &gone.key]);
                     }
                     Op::Gone(Gone { key, fields, .. }) => {
-                        let fields = fields.iter().map(|field| &**field);
-                        encode_command(&mut scratch, [&b"HDEL"[..], key].into_iter().chain(fields));
+                        for field in fields {
+                            encode_command(&mut scratch, [b"HDEL", &**key, field]);
+                        }
                     }
                 }
                 log.write(&scratch);

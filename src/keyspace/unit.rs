@@ -60,6 +60,8 @@ pub struct Unit {
     pub compress: bool,
     /// What a command deletes beside its own purpose, replicas are to UNLINK (`lazyfree-lazy-server-del`).
     pub lazy_server_del: bool,
+    /// The same for a key whose lifetime is over the moment it is set (`lazyfree-lazy-expire`).
+    pub lazy_expire: bool,
     /// Keys that went away by themselves.
     pub gone: Vec<Gone>,
     /// Keys that a client of a replica gave an expiry: nobody else will say when they go.
@@ -92,6 +94,7 @@ impl Default for Unit {
             limits: Limits::default(),
             compress: true,
             lazy_server_del: false,
+            lazy_expire: false,
             gone: Vec::new(),
             own_expiring: Vec::new(),
             events: Vec::new(),

@@ -103,6 +103,44 @@ fn what_expired_is_unlinked_where_the_directive_says_so() {
 }
 
 #[test]
+fn what_has_no_time_left_is_unlinked_where_a_directive_says_so() {
+    for lazy in ["yes", "no"] {
+        same(&[
+            &format!("config set lazyfree-lazy-expire {lazy} lazyfree-lazy-server-del {lazy}"),
+            "set a 1",
+            "expire a -1",
+            "sadd a x",
+            "pexpireat a 1",
+            "set a 1",
+            "getex a exat 1",
+            "set a 1",
+            r#"restore a 1 "\x00\xc0\x01\x0a\x00\x26\x78\xe7\xb6\xd1\x01\x11\xfc" replace absttl"#,
+        ]);
+    }
+}
+
+/// As Redis 8.0 does it.
+#[test]
+fn fields_that_have_no_time_left_go_one_by_one() {
+    let commands = [
+        "hset h a 1 b 2 c 3 d 4 e 5",
+        "hexpireat h 1 fields 2 a b",
+        "hpexpireat h 1 fields 2 a c",
+        "hgetex h pxat 1 fields 2 d x",
+        "hsetex h pxat 1 fields 2 e 5 f 5",
+    ];
+    let mut told = vec!["SELECT 0", "HSET h a 1 b 2 c 3 d 4 e 5", "MULTI", "HDEL h a", "HDEL h b", "EXEC"];
+    told.extend(["HDEL h c", "HDEL h d", "MULTI", "HDEL h e", "HDEL h f", "EXEC"]);
+    for kind in [Kind::Pando, Kind::Redis80] {
+        if kind.available() {
+            let stream: Vec<String> =
+                stream_of(kind, &commands).iter().map(|line| line.replace("hset", "HSET")).collect();
+            assert_eq!(stream, told, "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn what_changed_nothing_is_not_sent() {
     same(&[
         "get a",
