@@ -59,6 +59,12 @@ impl Table {
     fn shared_with(client: &mut Client) -> Table {
         let theirs: BTreeSet<String> = client.run("command list").items().iter().map(Reply::text).collect();
         let known = |row: &Row| theirs.contains(row.split_name().0.unwrap_or(row.name)) && !is_newer(Some(row.since));
+        let chance = |row: &Row| row.tips.contains(&"nondeterministic_output");
+        Self::of(|row| known(row) && !NOT_COMPARABLE.contains(&row.name) && !chance(row))
+    }
+
+    /// The data commands with keys that are `wanted`.
+    fn of(wanted: impl Fn(&Row) -> bool) -> Table {
         let data = |row: &Row| {
             matches!(
                 row.group,
@@ -74,11 +80,9 @@ impl Table {
                     | Group::Bitmap
             )
         };
-        let chance = |row: &Row| row.tips.contains(&"nondeterministic_output");
         let rows = pando::server::commands::table()
             .rows()
-            .filter(|row| data(row) && known(row) && !NOT_COMPARABLE.contains(&row.name))
-            .filter(|row| row.has_keys() && !chance(row))
+            .filter(|row| data(row) && row.has_keys() && wanted(row))
             .map(|row| (row, syntax::parse(row.syntax).expect("a row's syntax")))
             .collect();
         Table { rows }
@@ -87,6 +91,34 @@ impl Table {
 
 fn is_newer(since: Option<&str>) -> bool {
     since.is_some_and(|since| NEWER.iter().any(|newer| since.starts_with(newer)))
+}
+
+/// Calls of every command that writes, those with an outcome by chance among them.
+pub struct Writes {
+    table: Table,
+    caller: Caller,
+}
+
+impl Writes {
+    pub fn new(seed: u64) -> Writes {
+        let table = Table::of(|row| row.flags.has(flag::WRITE) && !row.flags.has(flag::BLOCKING));
+        Writes { table, caller: Caller { rng: Rng::new(seed), group: Group::Generic } }
+    }
+
+    pub fn next(&mut self) -> Command {
+        loop {
+            let at = self.caller.rng.below(self.table.rows.len() as u64) as usize;
+            let (row, args) = &self.table.rows[at];
+            if !wipes(row) || self.caller.one_in(8) {
+                return self.caller.call(row, args);
+            }
+        }
+    }
+}
+
+/// What goes through everything would leave little to compare.
+fn wipes(row: &Row) -> bool {
+    matches!(row.name, "del" | "unlink" | "flushdb" | "flushall" | "move" | "rename")
 }
 
 /// Makes calls from the syntax of rows.
@@ -446,8 +478,7 @@ fn run(seed: u64, resp3: bool) {
         for _ in 0..100 {
             let at = caller.rng.below(table.rows.len() as u64) as usize;
             let (row, args) = &table.rows[at];
-            // What goes through everything would leave little to compare.
-            if matches!(row.name, "del" | "unlink" | "flushdb" | "flushall" | "move" | "rename") && !caller.one_in(8) {
+            if wipes(row) && !caller.one_in(8) {
                 continue;
             }
             let call = caller.call(row, args);

@@ -7,6 +7,7 @@ mod blocking;
 mod blocking_random;
 mod boot;
 mod by_table;
+mod chaos;
 mod clients;
 mod conf_dir;
 mod config;
