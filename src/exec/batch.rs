@@ -12,7 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use arc_swap::Guard;
 use smallvec::SmallVec;
 
-use self::policy::{shares_integers, touch_of};
+use self::policy::shares_integers;
+pub use self::policy::touch_of;
 use self::room::Room;
 use super::block::{self, Service};
 use super::call::{Call, Flow, Handler, Takeover, Wait};

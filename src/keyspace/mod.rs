@@ -1,5 +1,6 @@
 //! Floor 2: entries, shards, databases, expiry, watches, waiters and key events. Knows no command and no connection.
 
+mod bulk;
 pub mod data;
 pub mod entry;
 pub mod event;

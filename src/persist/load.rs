@@ -3,20 +3,23 @@
 //! Knows nothing of where the bytes come from.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::Scope;
 use std::time::Duration;
 
 use tracing::info;
 
+use super::loader::{Crew, Desk, Dismiss, Place};
 use crate::base::clock;
 use crate::ds::Limits;
+use crate::exec::batch::touch_of;
 use crate::exec::engine::Engine;
-use crate::keyspace::{Data, Key, Keyspace, Unit};
-use crate::rdb::{Event, Payloads, RdbError, ReadOptions, Reader};
-use crate::resp::encode_command;
+use crate::keyspace::unit::Touch;
+use crate::keyspace::{Data, Keyspace, Unit};
+use crate::rdb::{Checksum, Event, Payloads, RdbError, ReadOptions, Reader};
 
 /// What was loaded.
 #[derive(Debug, Default)]
@@ -46,11 +49,25 @@ impl Loaded {
         )
     }
 
-    fn say_farewell(&mut self, db: usize, key: &[u8]) {
-        if self.farewell_db.replace(db) != Some(db) {
-            encode_command(&mut self.farewell, [&b"SELECT"[..], itoa::Buffer::new().format(db).as_bytes()]);
+    /// A remark of the file on itself.
+    fn heed(&mut self, key: &[u8], value: &[u8], databases: usize, now_ms: i64) {
+        let text = String::from_utf8_lossy(value);
+        match key {
+            b"repl-id" => self.repl_id = Some(text.into_owned()),
+            b"repl-offset" => self.repl_offset = text.parse().ok(),
+            b"repl-stream-db" => self.repl_stream_db = text.parse().ok().filter(|db| *db < databases as i64),
+            b"redis-ver" => info!("Loading RDB produced by version {text}"),
+            b"ctime" => {
+                let age = text.parse().map_or(0, |at: i64| (now_ms / 1000 - at).max(0));
+                info!("RDB age {age} seconds");
+            }
+            b"used-mem" => {
+                let mb = text.parse().map_or(0.0, |n: f64| n / (1024.0 * 1024.0));
+                info!("RDB memory usage when created {mb:.2} Mb");
+            }
+            b"aof-base" if text == "1" => info!("RDB is base AOF"),
+            _ => {}
         }
-        encode_command(&mut self.farewell, [&b"DEL"[..], key]);
     }
 }
 
@@ -64,6 +81,8 @@ pub enum LoadError {
     Type { key: String, db: usize, kind: String },
     #[error("key '{0}' is there twice")]
     Twice(String),
+    #[error("the load was interrupted")]
+    Interrupted,
 }
 
 /// What to do with keys whose time is over.
@@ -94,23 +113,89 @@ pub fn note_progress(engine: &Engine, bytes: u64) -> i64 {
     engine.config.now().key_load_delay
 }
 
-/// Loads into an empty keyspace. `progress` is told how many bytes were read, now and then, and says how many
-/// microseconds to rest after each key, or, negative, after how many keys to rest one.
+/// How to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Loading {
+    pub expired: Expired,
+    pub limits: Limits,
+    /// What eviction is to know of the keys.
+    pub touch: Touch,
+}
+
+impl Loading {
+    pub fn of(engine: &Engine, expired: Expired) -> Self {
+        let settings = engine.settings();
+        Self { expired, limits: settings.limits(), touch: touch_of(&settings) }
+    }
+}
+
+/// Loads into an empty keyspace, which is to be thrown away if that fails. `progress` is told how many bytes were read, now
+/// and then, and says how many microseconds to rest after each key, or, negative, after how many keys to rest one.
 pub fn load_with(
     ks: &Keyspace,
     source: impl Read,
-    expired: Expired,
-    limits: Limits,
+    loading: &Loading,
     mut progress: impl FnMut(u64) -> i64,
 ) -> Result<Loaded, LoadError> {
     let mut reader = Reader::begin(
         source,
-        ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), payloads: Payloads::Decode(limits) },
+        ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), payloads: Payloads::Decode(loading.limits) },
     )?;
-    let mut unit = Unit { now_ms: clock::now_ms(), limits, ..Unit::default() };
-    let (mut db, mut loaded, mut events) = (0, Loaded::default(), 0u64);
+    let crew = Crew::new(ks, loading, clock::now_ms());
+    let read = std::thread::scope(|scope| {
+        let _end = Dismiss(&crew);
+        let mut desk = crew.desk();
+        let read = read_all(&mut reader, &crew, &mut desk, scope, &mut progress);
+        desk.hand_in();
+        read
+    });
+    match read {
+        // What stopped us is what a helper came across.
+        Ok(None) => Err(crew.into_results().err().unwrap_or(LoadError::Interrupted)),
+        Ok(Some((mut loaded, checksum))) => {
+            let (tally, sums) = crew.into_results()?;
+            if checksum == Checksum::Open {
+                sums.into_iter().for_each(|sum| reader.note_checksum(sum));
+                reader.join_checksum()?;
+            }
+            (loaded.keys, loaded.expired, loaded.empty) = (tally.keys, tally.expired, tally.empty);
+            (loaded.farewell, loaded.farewell_db) = (tally.farewell, tally.farewell_db);
+            Ok(loaded)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Goes through the file. `None` if a helper has failed.
+fn read_all<'s>(
+    reader: &mut Reader<impl Read>,
+    crew: &'s Crew<'_>,
+    desk: &mut Desk<'_, '_>,
+    scope: &'s Scope<'s, '_>,
+    progress: &mut impl FnMut(u64) -> i64,
+) -> Result<Option<(Loaded, Checksum)>, LoadError> {
+    let now_ms = clock::now_ms();
+    let mut place = Place { db: 0, history: false };
+    let (mut loaded, mut events, mut runs) = (Loaded::default(), 0u64, 0u64);
     let mut rest_us = progress(0);
     loop {
+        // Whoever wants rests between keys wants them to come one by one.
+        while rest_us == 0
+            && !crew.has_failed()
+            && let Some(run) = reader.next_run()?
+        {
+            runs += 1;
+            if runs == 2 {
+                crew.start_helpers(scope);
+            }
+            if let Some((run, place)) = crew.offer(run, place) {
+                desk.settle(run, place);
+            }
+            rest_us = progress(reader.bytes_read());
+        }
+        if crew.has_failed() {
+            return Ok(None);
+        }
         events += 1;
         if rest_us != 0 || events.is_multiple_of(1024) {
             if rest_us > 0 || rest_us < 0 && events.is_multiple_of(rest_us.unsigned_abs()) {
@@ -119,61 +204,19 @@ pub fn load_with(
             rest_us = progress(reader.bytes_read());
         }
         match reader.next_event()? {
-            Event::SelectDb(n) if (n as usize) < ks.databases() => db = n as usize,
+            Event::SelectDb(n) if (n as usize) < crew.databases() => place.db = n as usize,
             Event::SelectDb(n) => return Err(LoadError::Database(n)),
-            Event::Key { key, value, expire_ms, .. } => {
-                let drop = match expired {
-                    Expired::Drop => loaded.repl_id.is_none(),
-                    Expired::Tell => true,
-                    Expired::Keep => false,
-                };
-                if drop && expire_ms.is_some_and(|at| at < unit.now_ms) {
-                    loaded.expired += 1;
-                    if expired == Expired::Tell && loaded.repl_id.is_some() {
-                        loaded.say_farewell(db, &key);
-                    }
-                    continue;
-                }
-                if value.is_spent() {
-                    info!("skipping empty key: {}", String::from_utf8_lossy(&key));
-                    loaded.empty += 1;
-                    continue;
-                }
-                let entry = value.into_entry(&key, expire_ms).map_err(|kind| {
-                    let key = String::from_utf8_lossy(&key).into_owned();
-                    LoadError::Type { key, db, kind: kind.name().to_owned() }
-                })?;
-                let key = Key::new(&key);
-                let mut data = Data::lock_one(ks, key.hash, db, &mut unit);
-                if !data.add(key, entry) {
-                    return Err(LoadError::Twice(String::from_utf8_lossy(key.bytes).into_owned()));
-                }
-                loaded.keys += 1;
-            }
+            Event::Key { key, value, expire_ms, usage } => desk.insert(&key, value, expire_ms, usage, place)?,
             Event::Aux { key, value } => {
-                let text = String::from_utf8_lossy(&value);
-                match &key[..] {
-                    b"repl-id" => loaded.repl_id = Some(text.into_owned()),
-                    b"repl-offset" => loaded.repl_offset = text.parse().ok(),
-                    b"repl-stream-db" => {
-                        loaded.repl_stream_db = text.parse().ok().filter(|db| *db < ks.databases() as i64);
-                    }
-                    b"redis-ver" => info!("Loading RDB produced by version {text}"),
-                    b"ctime" => {
-                        let age = text.parse().map_or(0, |at: i64| (unit.now_ms / 1000 - at).max(0));
-                        info!("RDB age {age} seconds");
-                    }
-                    b"used-mem" => {
-                        let mb = text.parse().map_or(0.0, |n: f64| n / (1024.0 * 1024.0));
-                        info!("RDB memory usage when created {mb:.2} Mb");
-                    }
-                    b"aof-base" if text == "1" => info!("RDB is base AOF"),
-                    _ => {}
-                }
+                loaded.heed(&key, &value, crew.databases(), now_ms);
+                place.history = loaded.repl_id.is_some();
             }
-            Event::Eof(_) => {
+            Event::Eof(checksum) => {
+                while let Some((run, place)) = crew.left_over() {
+                    desk.settle(run, place);
+                }
                 loaded.bytes = reader.bytes_read();
-                return Ok(loaded);
+                return Ok(Some((loaded, checksum)));
             }
             Event::ResizeDb { .. }
             | Event::SlotInfo { .. }
@@ -198,8 +241,7 @@ pub fn load_file(engine: &Arc<Engine>, path: &Path, expired: Expired) -> Result<
     state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
     let started_us = clock::mono_us();
     let progress = |bytes| note_progress(engine, bytes);
-    let result =
-        load_with(&engine.ks, BufReader::with_capacity(1 << 20, file), expired, engine.settings().limits(), progress);
+    let result = load_with(&engine.ks, file, &Loading::of(engine, expired), progress);
     match result {
         Ok(loaded) => {
             info!("{}", loaded.summary());
@@ -253,7 +295,8 @@ mod tests {
 
     fn try_load(file: &[u8], expired: Expired) -> (Keyspace, Result<Loaded, LoadError>) {
         let ks = Keyspace::new(4, 2);
-        let loaded = load_with(&ks, file, expired, Limits::default(), |_| 0);
+        let loading = Loading { expired, limits: Limits::default(), touch: Touch::Lru };
+        let loaded = load_with(&ks, file, &loading, |_| 0);
         (ks, loaded)
     }
 
@@ -286,5 +329,87 @@ mod tests {
             key(bytes, "k", None);
         });
         assert_eq!(far, "the data set names database 2, which this server does not have");
+    }
+
+    /// What is there, as one number.
+    fn digest(ks: &Keyspace) -> String {
+        let mut unit = Unit::default();
+        crate::exec::digest::of_all(&mut Data::lock_alone(ks, 0, &mut unit)).hex()
+    }
+
+    /// Keys of several sizes and kinds in two databases, enough for many runs; some too large for one.
+    fn many(keys: usize) -> Vec<u8> {
+        let options = options();
+        file(|bytes| {
+            for db in 0..2 {
+                put_select_db(bytes, db);
+                for n in 0..keys {
+                    let (name, expire) = (format!("key:{n}"), (n % 3 == 0).then_some(i64::MAX / 2 + n as i64));
+                    let long = vec![b'a' + (n % 26) as u8; if n % 977 == 5 { 300_000 } else { n % 90 }];
+                    let mut set = crate::ds::set::Set::default();
+                    for member in [n, 5, 1 << 40] {
+                        set.add(member.to_string().as_bytes(), &Limits::default());
+                    }
+                    let value = match n % 4 {
+                        0 => ValueRef::Int(n as i64),
+                        1 => ValueRef::Set(&set),
+                        _ => ValueRef::Str(&long),
+                    };
+                    put_key(bytes, name.as_bytes(), value, expire, Usage::Unsaid, &options);
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn many_threads_load_what_one_loads() {
+        let file = many(20_000);
+        let loading = Loading { expired: Expired::Drop, limits: Limits::default(), touch: Touch::Lru };
+        let load = |rest: i64| {
+            let ks = Keyspace::new(32, 2);
+            let loaded = load_with(&ks, &file[..], &loading, |_| rest).unwrap();
+            assert_eq!((loaded.keys, loaded.bytes), (40_000, file.len() as u64));
+            (digest(&ks), ks.count(0), ks.count(1))
+        };
+        // Negative: key by key, with a rest so rare that there is none.
+        assert_eq!(load(0), load(i64::MIN + 1));
+    }
+
+    #[test]
+    fn a_byte_that_is_wrong_far_behind_is_noticed() {
+        let good = many(4000);
+        for at in (20..good.len()).step_by(good.len() / 23) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(try_load(&bad, Expired::Drop).1.is_err(), "byte {at}");
+            assert!(try_load(&good[..at], Expired::Drop).1.is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_again_in_another_run_is_refused() {
+        let twice = file(|bytes| {
+            for n in 0..30_000 {
+                key(bytes, &format!("key:{}", n % 29_999), None);
+            }
+        });
+        assert_eq!(try_load(&twice, Expired::Drop).1.unwrap_err().to_string(), "key 'key:0' is there twice");
+    }
+
+    #[test]
+    fn what_is_over_is_told_of_by_all_threads() {
+        let file = file(|bytes| {
+            crate::rdb::put_aux(bytes, b"repl-id", &[b'a'; 40]);
+            for n in 0..30_000 {
+                key(bytes, &format!("key:{n}"), (n % 2 == 0).then_some(1));
+            }
+        });
+        let (ks, loaded) = try_load(&file, Expired::Tell);
+        let loaded = loaded.unwrap();
+        assert_eq!((loaded.keys, loaded.expired, ks.count(0)), (15_000, 15_000, (15_000, 0)));
+        assert_eq!(loaded.farewell_db, Some(0));
+        let told = String::from_utf8(loaded.farewell).unwrap();
+        assert_eq!(told.matches("DEL").count(), 15_000);
+        assert!(told.starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
     }
 }

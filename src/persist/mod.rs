@@ -2,7 +2,10 @@
 
 pub mod aof;
 pub mod commands;
+pub mod disk;
+pub mod history;
 pub mod load;
+mod loader;
 pub mod save;
 pub mod temp;
 pub mod walk;

@@ -2,18 +2,20 @@
 //!
 //! Knows how a file is replaced safely; what is in it is `walk`'s business.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::cell::Cell;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{error, info, warn};
 
+use super::disk::{self, DiskError, reason};
+use super::history::{self, Held, Standing};
 use super::load::Loaded;
-use super::temp::TempFile;
 use super::walk::{Cut, walk_in_turn};
 use crate::base::clock;
 use crate::config::Settings;
@@ -88,12 +90,12 @@ impl Saver {
     }
 
     /// Saves now, on this thread.
-    pub fn save(&self, engine: &Arc<Engine>) -> io::Result<()> {
+    pub fn save(&self, engine: &Arc<Engine>) -> Result<(), DiskError> {
         self.save_in_turn(engine, &engine.snapshot_turn.lock(), None, || {})
     }
 
     /// Saves with every gate held, so that nothing changes until the caller lets go of them.
-    pub fn save_alone(&self, engine: &Arc<Engine>, turn: &Turn<'_>, gates: &AllGates<'_>) -> io::Result<()> {
+    pub fn save_alone(&self, engine: &Arc<Engine>, turn: &Turn<'_>, gates: &AllGates<'_>) -> Result<(), DiskError> {
         self.save_in_turn(engine, turn, Some(gates), || {})
     }
 
@@ -124,7 +126,7 @@ impl Saver {
         turn: &Turn<'_>,
         gates: Option<&AllGates<'_>>,
         at_cut: impl FnOnce(),
-    ) -> io::Result<()> {
+    ) -> Result<(), DiskError> {
         let dirty = AtomicU64::new(0);
         let cut = || {
             dirty.store(engine.state.dirty.load(Relaxed), Relaxed);
@@ -143,7 +145,7 @@ impl Saver {
                 self.saves.fetch_add(1, Relaxed);
             }
             Err(_) if state.save_unwanted.load(Relaxed) => {}
-            Err(e) => error!("Error saving DB to {}: {e}", path.display()),
+            Err(e) => warn!("{}", describe(e)),
         }
         result
     }
@@ -234,31 +236,65 @@ pub fn rdb_path(settings: &Settings) -> PathBuf {
 }
 
 /// Writes a snapshot beside the file, flushes it to disk, and puts it in the file's place: at any instant there is one
-/// whole file.
+/// whole file. What the log holds is kept beside it, for replicas that are behind.
 fn write_file(
     engine: &Arc<Engine>,
     turn: &Turn<'_>,
     gates: Option<&AllGates<'_>>,
     path: &Path,
     at_cut: impl FnOnce() -> Option<Cut>,
-) -> io::Result<()> {
-    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+) -> Result<(), DiskError> {
+    let backlog_path = history::beside(path);
+    let (held, backlog) = (Cell::new(None), Cell::new(None));
+    let cut = || {
+        let cut = at_cut()?;
+        let (replid, former) = (cut.replid.clone(), cut.former.clone());
+        held.set(Held::take(&engine.log, Standing { replid, offset: cut.offset, former }));
+        Some(cut)
+    };
     // There is one snapshot at a time, so that one name does.
-    let temp = TempFile::new(dir.join(format!("temp-{}.rdb", std::process::id())));
-    write_temp(engine, turn, gates, temp.path(), at_cut)?;
-    fs::rename(temp.path(), path)?;
-    File::open(dir)?.sync_all()
+    let temp = format!("temp-{}.rdb", std::process::id());
+    let prepared = disk::prepare(path, &temp, |file| {
+        let put = |piece: Bytes| {
+            // As soon as the cut is made: what comes meanwhile cannot leave the log.
+            if let Some(held) = held.take() {
+                match held.prepare(&backlog_path, b"") {
+                    Ok(prepared) => backlog.set(Some(prepared)),
+                    Err(e) => warn!("The replication backlog is not saved: {e}"),
+                }
+            }
+            file.write_all(&piece)
+        };
+        let wanted = || !engine.state.save_unwanted.load(Relaxed);
+        walk_in_turn(engine, turn, true, Dialect::Redis, gates, wanted, cut, put).map(drop)
+    })?;
+    match backlog.take() {
+        // Before the data set: it serves the one that is there as well.
+        Some(backlog) => backlog.put_in_place().unwrap_or_else(|e| warn!("The replication backlog is not saved: {e}")),
+        None => history::remove(&backlog_path),
+    }
+    prepared.put_in_place()
 }
 
-fn write_temp(
-    engine: &Arc<Engine>,
-    turn: &Turn<'_>,
-    gates: Option<&AllGates<'_>>,
-    temp: &Path,
-    at_cut: impl FnOnce() -> Option<Cut>,
-) -> io::Result<()> {
-    let mut file = File::create(temp)?;
-    let wanted = || !engine.state.save_unwanted.load(Relaxed);
-    walk_in_turn(engine, turn, true, Dialect::Redis, gates, wanted, at_cut, |piece| file.write_all(&piece))?;
-    file.sync_all()
+/// What failed, as stock servers log it.
+fn describe(error: &DiskError) -> String {
+    let dir = std::env::current_dir().unwrap_or_default();
+    let dir = dir.display();
+    match error {
+        DiskError::Create { path, source } => format!(
+            "Failed opening the temp RDB file {} (in server root dir {dir}) for saving: {}",
+            path.display(),
+            reason(source)
+        ),
+        DiskError::Write { step, source } => {
+            format!("Write error while saving DB to the disk({step}): {}", reason(source))
+        }
+        DiskError::Rename { from, to, source } => format!(
+            "Error moving temp DB file {} on the final destination {} (in server root dir {dir}): {}",
+            from.display(),
+            to.display(),
+            reason(source)
+        ),
+        DiskError::SyncDir(source) => format!("Failed to fsync directory while saving DB: {}", reason(source)),
+    }
 }

@@ -77,6 +77,8 @@ pub struct Cut {
     pub offset: i64,
     /// The database that the stream has selected there.
     pub stream_db: u32,
+    /// What its history was called before, with the first byte that each name is no longer good for.
+    pub former: Vec<(String, i64)>,
 }
 
 /// What writers may put into the stream before it is taken, as a share of the memory in use and within these bounds; then

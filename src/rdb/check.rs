@@ -92,7 +92,7 @@ fn follow<R: Read>(
         Event::Eof(Checksum::Disabled) => {
             ("RDB file was saved with checksum disabled: no check performed.".to_owned(), false)
         }
-        Event::Eof(Checksum::Unchecked | Checksum::Absent) => return Ok(false),
+        Event::Eof(Checksum::Unchecked | Checksum::Absent | Checksum::Open) => return Ok(false),
     };
     writeln!(out, "[offset {}] {line}", reader.bytes_read())?;
     Ok(go_on)

@@ -34,8 +34,12 @@ pub(super) struct Input<R> {
     /// Position of `buf`'s first byte in the input.
     base: u64,
     crc: u64,
+    /// Position from which on `crc` counts.
+    crc_from: u64,
     hashing: bool,
     keeping: bool,
+    /// What is in the buffer must do: whoever needs more is told that the input ends there.
+    fenced: bool,
 }
 
 /// A string of the current event.
@@ -72,7 +76,26 @@ impl<R: Read> Input<R> {
     }
 
     fn over(source: R, buf: Vec<u8>, filled: usize) -> Self {
-        Self { source, buf, start: 0, at: 0, filled, hashed: 0, base: 0, crc: 0, hashing: false, keeping: true }
+        Self {
+            source,
+            buf,
+            start: 0,
+            at: 0,
+            filled,
+            hashed: 0,
+            base: 0,
+            crc: 0,
+            crc_from: 0,
+            hashing: false,
+            keeping: true,
+            fenced: false,
+        }
+    }
+
+    /// Begins at byte `from` of `known`, whose first byte has the position `base`; nothing more is to come.
+    pub(super) fn within(known: Vec<u8>, from: usize, base: u64, source: R) -> Self {
+        let filled = known.len();
+        Self { at: from, start: from, hashed: from, base, ..Self::over(source, known, filled) }
     }
 
     /// The source, and what was read from it but not used.
@@ -101,6 +124,16 @@ impl<R: Read> Input<R> {
     /// Where in the event we are, for [`Self::since`].
     pub(super) fn mark(&self) -> usize {
         self.at - self.start
+    }
+
+    /// Goes back to `mark`, within what is in the buffer and not summed yet.
+    pub(super) fn rewind(&mut self, mark: usize) {
+        self.at = self.start + mark;
+    }
+
+    /// Goes on to `mark`, where we have been before.
+    pub(super) fn forward(&mut self, mark: usize) {
+        self.at = (self.start + mark).min(self.filled);
     }
 
     /// What was read since `mark`.
@@ -133,6 +166,69 @@ impl<R: Read> Input<R> {
         self.crc
     }
 
+    /// The checksum of what was read since this was last asked, and how many bytes that is.
+    pub(super) fn take_crc(&mut self) -> (u64, u64) {
+        self.hash();
+        let (crc, from) = (std::mem::take(&mut self.crc), self.crc_from);
+        self.crc_from = self.position();
+        (crc, self.position() - from)
+    }
+
+    /// Whether everything was used that is in the buffer.
+    pub(super) fn is_drained(&self) -> bool {
+        self.at >= self.filled
+    }
+
+    /// Fills the buffer, which is to hold `room` bytes, from the current position on, unless most of it is there.
+    pub(super) fn fill_up(&mut self, room: usize) -> Result<()> {
+        if self.filled - self.at >= room / 2 {
+            return Ok(());
+        }
+        if self.buf.len() < room {
+            self.buf.resize(room, 0);
+        }
+        match self.fill(room / 2) {
+            // That there is no more is for whoever needs more.
+            Err(RdbError::Truncated { .. }) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Tries to pass over whatever `f` passes over without reading more. False if that is not all in the buffer; then,
+    /// and where `f` says so, nothing was passed over.
+    pub(super) fn within_buffer(&mut self, f: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
+        let before = self.at;
+        self.fenced = true;
+        let passed = f(self);
+        self.fenced = false;
+        match passed {
+            Ok(true) => Ok(true),
+            Ok(false) | Err(RdbError::Truncated { .. }) => {
+                self.at = before;
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Takes the bytes from `from` (see [`Self::mark`]) up to here out of the buffer, and with them the buffer. Gives it,
+    /// where in it they begin, and the position of its first byte. Their checksum is the taker's business.
+    pub(super) fn take_out(&mut self, from: usize) -> (Vec<u8>, usize, u64) {
+        let from = self.start + from;
+        let rest = self.buf.get(self.at..self.filled).unwrap_or_default();
+        let mut next = Vec::with_capacity(self.buf.len());
+        next.extend_from_slice(rest);
+        next.resize(self.buf.len(), 0);
+        let mut taken = std::mem::replace(&mut self.buf, next);
+        taken.truncate(self.at);
+        let base = self.base;
+        self.base += self.at as u64;
+        self.filled -= self.at;
+        (self.at, self.start, self.hashed) = (0, 0, 0);
+        self.crc_from = self.base;
+        (taken, from, base)
+    }
+
     fn hash(&mut self) {
         if self.hashing {
             self.crc = crc::crc64(self.crc, self.buf.get(self.hashed..self.at).unwrap_or_default());
@@ -151,6 +247,9 @@ impl<R: Read> Input<R> {
 
     #[cold]
     fn fill(&mut self, count: usize) -> Result<()> {
+        if self.fenced {
+            return Err(RdbError::Truncated { at: self.base + self.filled as u64 });
+        }
         self.hash();
         if !self.keeping {
             self.start = self.at;

@@ -35,7 +35,7 @@ pub use encode::{Info, Repl, Sink, put_aux, put_eof, put_function, put_header, p
 pub use encode::{put_info, put_len, put_string, put_trailer};
 pub use error::RdbError;
 pub use format::{Dialect, Kind, OLDEST_LOADED_EVERYWHERE, OLDEST_WITH_FIELD_EXPIRY, Version};
-pub use reader::{Checksum, Doing, Event, Payloads, ReadOptions, Reader};
+pub use reader::{Checksum, Doing, Event, Payloads, ReadOptions, Reader, Run};
 pub use value::{Usage, Value, ValueRef, WriteOptions};
 
 /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: whoever reads a payload or a file asks this whether to verify it.

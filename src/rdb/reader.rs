@@ -2,12 +2,13 @@
 //! from, what time it is or what becomes of the events.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{Empty, Read};
 
 use super::error::{RdbError, Result};
-use super::format::{Kind, MAGIC_LEN, Row, Version, module_name, module_op, op, row_of};
+use super::format::{Dialect, Kind, MAGIC_LEN, Row, Version, module_name, module_op, op, row_of};
 use super::input::{Input, Piece, Text};
 use super::value::{Usage, Value, read_object};
+use crate::base::crc;
 use crate::ds::Limits;
 
 /// The most slot ranges that can be: each one slot.
@@ -52,6 +53,8 @@ pub enum Checksum {
     Unchecked,
     /// The version has none.
     Absent,
+    /// Runs were handed out unread: [`Reader::join_checksum`] says.
+    Open,
 }
 
 /// What the reader was at, for the report on a damaged file; the names are those of stock's redis-check-rdb.
@@ -118,6 +121,10 @@ pub struct Reader<R> {
     /// The key whose value is being read.
     key: Option<Piece>,
     end: Option<Checksum>,
+    /// What the checksum is made of, once runs were handed out: the sum and the length of each part.
+    parts: Vec<(u64, u64)>,
+    /// The checksum that the file gives, and where.
+    found: Option<(u64, u64)>,
 }
 
 impl<R: Read> Reader<R> {
@@ -125,7 +132,58 @@ impl<R: Read> Reader<R> {
     pub fn begin(source: R, options: ReadOptions) -> Result<Self> {
         let mut input = Input::new(source, options.verify);
         let version = parse_magic(&input.array()?)?;
-        Ok(Self { input, version, options, doing: Doing::Type, kind: None, key: None, end: None })
+        Ok(Self::on(input, version, options))
+    }
+
+    fn on(input: Input<R>, version: Version, options: ReadOptions) -> Self {
+        let parts = Vec::new();
+        Self { input, version, options, doing: Doing::Type, kind: None, key: None, end: None, parts, found: None }
+    }
+
+    /// Many keys at once, unread but for their length, so that somebody else can read them. `None`: what comes next is no
+    /// key, or one that does not fit into a run; [`Reader::next_event`] has it.
+    pub fn next_run(&mut self) -> Result<Option<Run>> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        self.input.begin();
+        self.input.fill_up(RUN_BYTES)?;
+        let (from, mut keys) = (self.input.mark(), 0);
+        let dialect = self.version.dialect();
+        while self.input.within_buffer(|input| pass_key(input, dialect, &mut self.doing))? {
+            keys += 1;
+        }
+        if keys < RUN_MIN_KEYS {
+            self.input.rewind(from);
+            return Ok(None);
+        }
+        let end = self.input.mark();
+        self.input.rewind(from);
+        let (crc, len) = self.input.take_crc();
+        self.input.forward(end);
+        let number = self.parts.len() + 1;
+        self.parts.extend([(crc, len), (0, (end - from) as u64)]);
+        let (bytes, from, base) = self.input.take_out(from);
+        Ok(Some(Run { bytes, from, base, keys, number, version: self.version, options: self.options }))
+    }
+
+    /// The sum of a run that was handed out: [`Run::checksum`].
+    pub fn note_checksum(&mut self, (number, crc): (usize, u64)) {
+        if let Some(part) = self.parts.get_mut(number) {
+            part.0 = crc;
+        }
+    }
+
+    /// After [`Checksum::Open`], and with the sums of all runs: whether the bytes are those that were written.
+    pub fn join_checksum(&self) -> Result<Checksum> {
+        let computed = self.parts.iter().fold(0, |sum, &(crc, len)| crc::crc64_join(sum, crc, len));
+        match self.found {
+            None => Ok(Checksum::Absent),
+            _ if !self.options.verify => Ok(Checksum::Unchecked),
+            Some((_, 0)) => Ok(Checksum::Disabled),
+            Some((_, found)) if found == computed => Ok(Checksum::Right),
+            Some((at, found)) => Err(RdbError::Checksum { at, found, computed }),
+        }
     }
 
     pub fn version(&self) -> Version {
@@ -295,6 +353,14 @@ impl<R: Read> Reader<R> {
     fn finish(&mut self) -> Result<Checksum> {
         let checksum = if self.version.has_checksum() {
             self.doing = Doing::Checksum;
+            if !self.parts.is_empty() {
+                let last = self.input.take_crc();
+                self.parts.push(last);
+                let at = self.input.position();
+                self.found = Some((at, u64::from_le_bytes(self.input.array()?)));
+                self.end = Some(Checksum::Open);
+                return Ok(Checksum::Open);
+            }
             let computed = self.input.crc();
             let at = self.input.position();
             match u64::from_le_bytes(self.input.array()?) {
@@ -308,6 +374,68 @@ impl<R: Read> Reader<R> {
         };
         self.end = Some(checksum);
         Ok(checksum)
+    }
+}
+
+/// Bytes that a run is made of, at most.
+const RUN_BYTES: usize = 256 << 10;
+/// Fewer keys are not worth the trouble.
+const RUN_MIN_KEYS: usize = 2;
+
+/// Keys of one database, one after the other, as they stand in the file.
+#[derive(Debug)]
+pub struct Run {
+    bytes: Vec<u8>,
+    from: usize,
+    base: u64,
+    keys: usize,
+    number: usize,
+    version: Version,
+    options: ReadOptions,
+}
+
+impl Run {
+    /// How many keys it holds.
+    pub fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// What [`Reader::note_checksum`] wants to know; costs a pass over the bytes if there is to be a checksum.
+    pub fn checksum(&self) -> (usize, u64) {
+        let bytes = self.bytes.get(self.from..).unwrap_or_default();
+        (self.number, if self.options.verify { crc::crc64(0, bytes) } else { 0 })
+    }
+
+    /// Reads the keys: a reader that has nothing but them, [`Reader::is_drained`] behind the last one.
+    pub fn into_reader(self) -> Reader<Empty> {
+        let options = ReadOptions { verify: false, ..self.options };
+        Reader::on(Input::within(self.bytes, self.from, self.base, std::io::empty()), self.version, options)
+    }
+}
+
+impl Reader<Empty> {
+    pub fn is_drained(&self) -> bool {
+        self.input.is_drained()
+    }
+}
+
+/// Goes to the end of a key's value. False if it is no key that comes.
+fn pass_key<R: Read>(input: &mut Input<R>, dialect: Dialect, doing: &mut Doing) -> Result<bool> {
+    loop {
+        *doing = Doing::Type;
+        match input.byte()? {
+            op::EXPIRE_MS => input.skip(8)?,
+            op::EXPIRE_S => input.skip(4)?,
+            op::FREQ => input.skip(1)?,
+            op::IDLE => drop(input.len()?),
+            byte => {
+                let Some(row) = row_of(byte, dialect) else { return Ok(false) };
+                *doing = Doing::Value;
+                input.skip_string()?;
+                input.skip_payload(row.shape)?;
+                return Ok(true);
+            }
+        }
     }
 }
 

@@ -101,6 +101,7 @@ impl Follower {
     pub fn follow(self: &Arc<Self>, hold: Hold<'_>, host: String, port: u16, failover: bool) {
         let gates = hold.take();
         let engine = &self.engine;
+        let standing = if engine.state.is_replica() { self.standing() } else { self.repl.name_to_go_on_by(engine) };
         if !engine.state.is_replica() {
             // As a replica we will need to know where we stand, whether or not anybody follows us.
             engine.log.create_backlog();
@@ -110,7 +111,7 @@ impl Follower {
         engine.state.set_role(true);
         log::set_role('S');
         // Inside EXEC our data is ahead of the log by what the transaction did.
-        let held = matches!(hold, Hold::Take(_)).then(|| self.standing());
+        let held = matches!(hold, Hold::Take(_)).then_some(standing);
         engine.config.update(|s| s.replicaof = Some((host.clone(), port)));
         self.step(None, Event::SetMaster { host, port, held, failover });
         drop(gates);

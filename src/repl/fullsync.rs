@@ -16,10 +16,12 @@ use super::feed::Order;
 use super::master::{Phase, Running, Start, Target};
 use super::note::Note;
 use super::psync;
+use super::restart;
 use super::state::{Repl, log};
 use super::upkeep::master_config;
 use crate::base::{clock, rand};
 use crate::exec::Engine;
+use crate::persist::history::Standing;
 use crate::persist::temp::TempFile;
 use crate::persist::walk::{Cut, walk};
 
@@ -75,16 +77,16 @@ fn cut(engine: &Engine, repl: &Repl, start: &Start, fanout: Option<&Arc<Fanout>>
             feed.order(Order::Lanes(fanout.clone()));
         }
     }
-    Cut { replid: identity.replid.as_str().to_owned(), offset, stream_db }
+    Cut { replid: identity.replid.as_str().to_owned(), offset, stream_db, former: Vec::new() }
 }
 
 /// Where a snapshot that no replica waits for stands in the stream: nowhere, unless somebody could go on from there.
 /// With every gate held.
 pub fn cut_here(engine: &Engine) -> Option<Cut> {
     engine.log.backlog()?;
-    let replid = engine.part::<Repl>().identity().replid.as_str().to_owned();
+    let Standing { replid, offset, former } = restart::standing(engine);
     let selected = engine.log.with(|log| log.selected_db()).unwrap_or(0);
-    Some(Cut { replid, offset: engine.log.end_offset(), stream_db: selected.max(0) as u32 })
+    Some(Cut { replid, offset, stream_db: selected.max(0) as u32, former })
 }
 
 fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {

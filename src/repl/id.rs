@@ -72,7 +72,20 @@ pub struct Resume {
     pub offset: ReplOffset,
 }
 
-/// The two ids a node answers to.
+/// An id that a history went by before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    pub replid: ReplId,
+    /// The first byte for which it is no longer good.
+    pub until: ReplOffset,
+}
+
+/// How many former ids are remembered beside the second one. Who was away for more promotions and restarts than that gets
+/// everything anew.
+const OLDER: usize = 6;
+
+/// The ids a node answers to: the two that stock servers know, and older ones, which are of use only if the backlog still
+/// reaches back to their time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// `master_replid`: the history the data belongs to.
@@ -81,11 +94,32 @@ pub struct Identity {
     pub replid2: ReplId,
     /// `second_repl_offset`: the first byte for which `replid2` is no longer good; -1 if there is no second id.
     pub second_offset: ReplOffset,
+    /// What the history was called before that, the latest first. Each is good up to a byte no later than the one before.
+    older: [Option<Former>; OLDER],
 }
 
 impl Identity {
     pub const fn new(replid: ReplId) -> Self {
-        Self { replid, replid2: ReplId::NONE, second_offset: -1 }
+        Self { replid, replid2: ReplId::NONE, second_offset: -1, older: [None; OLDER] }
+    }
+
+    /// All former ids, the latest first: what a saved data set is to remember.
+    pub fn former(&self) -> impl Iterator<Item = Former> + use<> {
+        let second = Former { replid: self.replid2, until: self.second_offset };
+        let second = (self.replid2 != ReplId::NONE).then_some(second);
+        second.into_iter().chain(self.older.into_iter().flatten())
+    }
+
+    /// With former ids as a file tells them. They are good no further than what came after them.
+    pub fn with_former(mut self, former: impl IntoIterator<Item = Former>) -> Self {
+        let mut bound = if self.replid2 == ReplId::NONE { ReplOffset::MAX } else { self.second_offset };
+        let mut older = former.into_iter().map(|mut former| {
+            former.until = former.until.min(bound);
+            bound = former.until;
+            former
+        });
+        self.older = std::array::from_fn(|_| older.next());
+        self
     }
 
     /// A history of its own, unlike any other: a backlog made from nothing, one given up, `DEBUG CHANGE-REPL-ID`.
@@ -95,6 +129,8 @@ impl Identity {
 
     /// A replica becomes a master at `offset`. Those who followed the same master may go on with us up to here.
     pub fn shift(&mut self, fresh: ReplId, offset: ReplOffset) {
+        let mut former = self.former();
+        self.older = std::array::from_fn(|_| former.next());
         self.replid2 = self.replid;
         // The first byte a replica asks for is the one behind the last it has.
         self.second_offset = offset + 1;
@@ -127,7 +163,7 @@ impl Identity {
     /// Whether our data up to the byte before `first_byte` is the history `asked`: the half of the PSYNC decision that
     /// is about identity.
     pub fn shares(&self, asked: &[u8], first_byte: ReplOffset) -> bool {
-        let before = self.replid2 != ReplId::NONE && self.replid2.matches(asked) && first_byte <= self.second_offset;
+        let before = self.former().any(|former| former.replid.matches(asked) && first_byte <= former.until);
         before || self.replid.matches(asked)
     }
 }
@@ -168,9 +204,29 @@ mod tests {
         assert!(!identity.continue_as(id(b'b'), 20));
         assert_eq!(identity, before);
         assert!(identity.continue_as(id(b'c'), 20));
-        assert_eq!(identity, Identity { replid: id(b'c'), replid2: id(b'b'), second_offset: 21 });
+        assert_eq!((identity.replid, identity.replid2, identity.second_offset), (id(b'c'), id(b'b'), 21));
         identity.adopt(id(b'd'));
         assert_eq!(identity, Identity::new(id(b'd')));
+    }
+
+    #[test]
+    fn who_was_away_for_several_promotions_is_known_still() {
+        let mut identity = Identity::new(id(b'a'));
+        for (n, fresh) in (b'b'..).take(4).enumerate() {
+            identity.shift(id(fresh), 10 * (n as i64 + 1));
+        }
+        assert!(identity.shares(id(b'a').as_bytes(), 11) && !identity.shares(id(b'a').as_bytes(), 12));
+        assert!(identity.shares(id(b'b').as_bytes(), 21) && !identity.shares(id(b'b').as_bytes(), 22));
+        let saved: Vec<_> = identity.former().collect();
+        assert_eq!(saved.len(), 4);
+        // Across a restart of a replica, and of a master.
+        assert_eq!(Identity::new(identity.replid).with_former(saved.clone()).former().collect::<Vec<_>>(), saved);
+        let point = Resume { replid: identity.replid, offset: 50 };
+        let again = Identity::restored(id(b'z'), point).with_former(saved);
+        assert!(again.shares(id(b'a').as_bytes(), 11) && !again.shares(id(b'a').as_bytes(), 12));
+        assert!(again.shares(identity.replid.as_bytes(), 51) && !again.shares(identity.replid.as_bytes(), 52));
+        identity.adopt(id(b'z'));
+        assert_eq!(identity.former().count(), 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod psync;
 mod receive;
 pub mod replicaof;
 pub mod report;
+pub mod restart;
 #[cfg(test)]
 mod sim;
 pub mod state;

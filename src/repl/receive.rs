@@ -400,7 +400,7 @@ fn load_into(engine: &Engine, ks: &Keyspace, source: impl Read, total_bytes: u64
     state.loading_loaded_bytes.store(0, Relaxed);
     state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
     let progress = |bytes| load::note_progress(engine, bytes);
-    let loaded = load::load_with(ks, source, load::Expired::Keep, engine.settings().limits(), progress)
+    let loaded = load::load_with(ks, source, &load::Loading::of(engine, load::Expired::Keep), progress)
         .map_err(|e| e.to_string())?;
     log::notice!("{}", loaded.summary());
     Ok(loaded.repl_stream_db.and_then(|db| i32::try_from(db).ok()).unwrap_or(0))

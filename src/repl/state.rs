@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::failover::Failover;
 use super::feed::FeedHandle;
 use super::handshake::LinkState;
-use super::id::{Identity, ReplId, ReplOffset};
+use super::id::{Identity, ReplId, ReplOffset, Resume};
 use super::master::{Phase, Replicas, Running};
 use super::note::Note;
 use super::timeline::Timeline;
@@ -91,6 +91,8 @@ pub struct Repl {
     /// When the next once-a-second look is due, unix ms.
     pub(super) next_look_ms: AtomicI64,
     pub link: LinkStatus,
+    /// Somebody may know the id that was drawn last.
+    told: AtomicBool,
     /// An acknowledgement came in, or a replica left: look again, if you wait for one.
     pub acks: Notify,
 }
@@ -107,6 +109,7 @@ impl Default for Repl {
             running_since_s: AtomicI64::new(0),
             next_look_ms: AtomicI64::new(0),
             link: LinkStatus::default(),
+            told: AtomicBool::new(false),
             acks: Notify::new(),
         }
     }
@@ -133,6 +136,17 @@ impl Repl {
     /// For what starts from a file, and for DEBUG CHANGE-REPL-ID.
     pub fn set_identity(&self, identity: Identity) {
         *self.identity.lock() = identity;
+        self.told.store(false, Relaxed);
+    }
+
+    /// The name under which a master that turns replica asks to go on. Its own is one that it drew when it was promoted or
+    /// restarted: as long as it wrote nothing under it and told it nobody, its data is still what went by the former name,
+    /// which others know. With every gate held.
+    pub(super) fn name_to_go_on_by(&self, engine: &Engine) -> Resume {
+        let (identity, offset) = (self.identity(), engine.log.end_offset());
+        let unknown = !self.told.load(Relaxed) && identity.replid2 != ReplId::NONE;
+        let former = unknown && identity.second_offset == offset + 1;
+        Resume { replid: if former { identity.replid2 } else { identity.replid }, offset }
     }
 
     /// Host and port of the master we follow.
@@ -168,6 +182,7 @@ impl Repl {
     }
 
     pub(super) fn add_feed(&self, feed: Arc<FeedHandle>) {
+        self.told.store(true, Relaxed);
         self.feeds.lock().insert(feed.client.id, feed);
     }
 
@@ -219,6 +234,7 @@ impl Repl {
             identity.replid2, identity.second_offset, identity.replid
         )));
         self.drop_replicas(engine);
+        self.told.store(false, Relaxed);
         // The window must hold what our former fellow replicas lack; so there is one even if none of them comes.
         engine.log.create_backlog();
         engine.log.forget_selected_db();

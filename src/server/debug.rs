@@ -319,8 +319,8 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         let (second, replica) = (load::second(engine), engine.state.is_replica());
         let expired = if replica { Expired::Keep } else { Expired::Drop };
         let progress = |bytes| load::note_progress(engine, bytes);
-        let (file, limits) = (std::io::BufReader::new(file), engine.settings().limits());
-        let loaded = load::load_with(&second, file, expired, limits, progress).map_err(|e| failed(&e))?;
+        let loading = load::Loading::of(engine, expired);
+        let loaded = load::load_with(&second, file, &loading, progress).map_err(|e| failed(&e))?;
         saver.note_loaded(&loaded);
         if flush {
             let garbage = engine.ks.replace(second, crate::base::clock::now_ms());

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::base::{log, rand};
+use crate::base::log;
 use crate::exec::engine::Engine;
 use crate::persist::load::{Expired, load_file};
 use crate::persist::save::rdb_path;
-use crate::persist::{Loaded, Saver, aof};
-use crate::repl::{Identity, Repl, ReplId, Resume};
+use crate::persist::{Loaded, Saver, aof, history};
+use crate::repl::Resume;
+use crate::repl::restart::{Point, take_up};
 
 /// Loads the files, if there are any, and takes up its history. Gives the point from which a replica may ask its master to
 /// go on. The caller has set `loading`, and lets clients in afterwards.
@@ -33,31 +34,24 @@ pub fn load(engine: &Arc<Engine>) -> Result<Option<Resume>, String> {
     Ok(take_up_history(engine, &loaded, replica))
 }
 
-/// The log begins behind the file's cut. A replica is where its master was then; a master goes on with a history of its
-/// own, but replicas that were no further than the file may follow it.
+/// The log begins behind the file's cut.
 fn take_up_history(engine: &Engine, loaded: &Loaded, replica: bool) -> Option<Resume> {
-    let (id, offset, db) = (loaded.repl_id.as_ref()?, loaded.repl_offset?, loaded.repl_stream_db?);
-    let replid = ReplId::parse(id.as_bytes())?;
-    // Former servers wrote -1 where they did not know.
-    if offset < 0 || db < 0 {
-        return None;
+    let point = Point::parse(loaded.repl_id.as_ref()?, loaded.repl_offset?, loaded.repl_stream_db?)?;
+    let settings = engine.settings();
+    let kept = history::load(
+        &history::beside(&rdb_path(&settings)),
+        b"",
+        point.replid.as_str(),
+        point.offset,
+        engine.log.backlog_limit_bytes(),
+    );
+    let resume = take_up(engine, &point, kept.as_ref(), replica);
+    // Whoever goes on from the file still has what was left out of it.
+    if let Some(db) = loaded.farewell_db.filter(|_| !replica) {
+        engine.log.with(|log| {
+            log.write(&loaded.farewell);
+            log.set_selected_db(db as i32);
+        });
     }
-    let saved = Resume { replid, offset };
-    engine.log.create_backlog();
-    engine.log.reset(offset);
-    let repl = Repl::of(engine);
-    if !replica {
-        repl.set_identity(Identity::restored(ReplId::new(rand::hex_id()), saved));
-        // Whoever goes on from the file still has what was left out of it.
-        if let Some(db) = loaded.farewell_db {
-            engine.log.with(|log| {
-                log.write(&loaded.farewell);
-                log.set_selected_db(db as i32);
-            });
-        }
-        return None;
-    }
-    repl.set_identity(Identity::new(replid));
-    engine.log.with(|log| log.set_selected_db(i32::try_from(db).unwrap_or(0)));
-    Some(saved)
+    resume
 }

@@ -18,7 +18,7 @@ pub(super) fn shares_integers(s: &Settings) -> bool {
 }
 
 /// How lookups record accesses under the eviction policy.
-pub(super) fn touch_of(s: &Settings) -> Touch {
+pub fn touch_of(s: &Settings) -> Touch {
     if matches!(s.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu) {
         Touch::Lfu { log_factor: s.lfu_log_factor as u32, decay_minutes: s.lfu_decay_time as u32 }
     } else {

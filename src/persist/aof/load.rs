@@ -3,7 +3,7 @@
 //! Knows how a file may end and what to say of it. The requests go the same way as those of a master's stream.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +19,7 @@ use crate::exec::batch::{BATCH_MAX, Runner, Source};
 use crate::exec::client::ClientHandle;
 use crate::exec::engine::Engine;
 use crate::exec::session::Session;
-use crate::persist::load::{Expired, Loaded, load_with, note_progress};
+use crate::persist::load::{Expired, Loaded, Loading, load_with, note_progress};
 use crate::resp::{Argv, Reply};
 
 /// Chunks that may be parsed and wait to be carried out.
@@ -151,10 +151,9 @@ impl OneFile<'_> {
         }
         let engine = self.engine;
         let progress = |bytes| note_progress(engine, self.before + bytes);
-        let limits = engine.settings().limits();
         // What is over goes by the expiry cycle, as it would have.
-        let file = BufReader::with_capacity(1 << 20, &mut *source);
-        let base = load_with(&engine.ks, file, Expired::Keep, limits, progress).map_err(|e| {
+        let loading = Loading::of(engine, Expired::Keep);
+        let base = load_with(&engine.ks, &mut *source, &loading, progress).map_err(|e| {
             log::warning!("{}: {e}", self.path.display());
             if self.old_style {
                 format!("Error reading the RDB preamble of the AOF file {name}, AOF loading aborted")

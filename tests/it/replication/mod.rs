@@ -55,5 +55,6 @@ mod lag;
 mod partial_sync;
 mod promises;
 mod promotion;
+mod restarts;
 mod stream;
 mod trouble;
