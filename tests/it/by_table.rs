@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 use pando::spec::syntax::{self, Arg, ArgKind};
 use pando::spec::{Group, Row, flag};
 
-use crate::harness::{Client, Kind, Reply, Server};
+use crate::harness::{Client, Kind, Reply, Server, line_of};
+use crate::pair::Command;
 use crate::random::Rng;
-
-type Command = Vec<Vec<u8>>;
 
 /// What tells of the moment it is asked at, or of one server alone, or stops the run. SORT leaves equal weights of a set in
 /// the order of its table, and 7.0 turns sorted sets into skiplists for it; `types_sort` compares the rest.
@@ -381,10 +380,6 @@ struct Run {
     history: Vec<Command>,
 }
 
-fn words(command: &Command) -> String {
-    command.iter().map(|w| w.escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
-}
-
 impl Run {
     fn fail(&self, what: &str) -> ! {
         panic!("PANDO_SEED={} after {} commands: {what}", self.seed, self.done)
@@ -400,7 +395,7 @@ impl Run {
             self.done += 1;
             let same = mine == stock || normal(&mine, *ordered) == normal(&stock, *ordered);
             if !same && !reworded(&mine, &stock) {
-                self.fail(&format!("{}\n  pando: {mine}\n  stock: {stock}", words(command)));
+                self.fail(&format!("{}\n  pando: {mine}\n  stock: {stock}", line_of(command)));
             }
         }
         self.history.extend(commands.iter().map(|(command, _)| command.clone()));
@@ -446,7 +441,7 @@ impl Run {
             || (far(&expiry) - far(&other_expiry)).abs() > 1
         {
             let about: Vec<String> =
-                self.history.iter().filter(|c| c.iter().any(|w| w == key.as_bytes())).map(words).collect();
+                self.history.iter().filter(|c| c.iter().any(|w| w == key.as_bytes())).map(|c| line_of(c)).collect();
             let last = about[about.len().saturating_sub(12)..].join("\n    ");
             self.fail(&format!(
                 "{key}: {kind} {encoding} {digest} {expiry}, but stock: {other_kind} {other_encoding} {other_digest} \

@@ -15,6 +15,7 @@ mod differential;
 mod harness;
 mod master;
 mod maxmemory;
+mod pair;
 mod persist;
 mod random;
 mod replica;

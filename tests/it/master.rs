@@ -271,8 +271,7 @@ fn a_killed_replica_comes_back() {
 /// Asks for a full sync as a replica without capabilities would, and takes the file.
 fn full_sync(master: &Server) -> Client {
     let mut c = master.client();
-    c.send(&["PSYNC", "?", "-1"]);
-    let line = c.read().to_string();
+    let line = c.psync();
     assert!(line.starts_with("+FULLRESYNC "), "{line}");
     // Newlines, which are no lines, keep us patient.
     let mut first = c.read_exact(1).unwrap();

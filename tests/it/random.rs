@@ -1,5 +1,7 @@
 //! Random commands from a seed: the same seed, the same commands.
 
+use crate::pair::Command;
+
 /// A small generator of its own: a run must be replayable years from now.
 pub struct Rng(u64);
 
@@ -24,8 +26,6 @@ impl Rng {
         from[self.below(from.len() as u64) as usize]
     }
 }
-
-type Command = Vec<Vec<u8>>;
 
 /// Random commands over few keys, so that they meet each other.
 pub struct Commands {

@@ -1,13 +1,8 @@
 //! Bitmaps: the same calls to Pando and to a stock server, and what only newer servers have.
 
-use crate::harness::{Client, Kind, Reply, Server, wait_until};
+use crate::harness::{Kind, Server, wait_until, words};
+use crate::pair::{Command, Pair};
 use crate::random::Rng;
-
-type Command = Vec<String>;
-
-fn words(line: &str) -> Command {
-    line.split(' ').map(str::to_owned).collect()
-}
 
 /// Bits, numbers and strings of all sorts at few keys.
 fn random_command(rng: &mut Rng) -> Command {
@@ -75,27 +70,20 @@ fn random_command(rng: &mut Rng) -> Command {
     })
 }
 
-/// Sends all of it to both, and then asks both for all they have.
-fn compare(commands: &[Command], ours: &mut Client, theirs: &mut Client) {
-    for command in commands {
-        let (mine, stock) = (ours.call(command), theirs.call(command));
-        assert_eq!(mine.to_string(), stock.to_string(), "{}", command.join(" "));
-    }
-}
-
 #[test]
 fn random_bits_are_answered_and_kept_as_stock_does() {
-    let (ours, theirs) = (Server::start(Kind::Pando, &[]), Server::start(Kind::Stock70, &[]));
-    let (mut a, mut b) = (ours.client(), theirs.client());
+    let mut pair = Pair::new(Kind::Stock70, &[]);
     for seed in 1..=3 {
+        pair.at(format!("seed {seed}"));
         let mut rng = Rng::new(seed);
-        let commands: Vec<Command> = (0..2500).map(|_| random_command(&mut rng)).collect();
-        compare(&commands, &mut a, &mut b);
-        assert_eq!(ours.digest(), theirs.digest(), "seed {seed}");
-        for key in 0..12 {
-            compare(&[words(&format!("object encoding k{key}")), words(&format!("strlen k{key}"))], &mut a, &mut b);
+        for _ in 0..2500 {
+            pair.call(&random_command(&mut rng));
         }
-        compare(&[words("flushall")], &mut a, &mut b);
+        pair.compare_data();
+        for key in 0..12 {
+            pair.same(&format!("object encoding k{key}\nstrlen k{key}"));
+        }
+        pair.run("flushall");
     }
 }
 
@@ -123,26 +111,6 @@ fn the_operations_of_newer_servers_take_the_first_source_apart() {
     );
 }
 
-/// What a subscriber of every key event hears.
-fn heard(kind: Kind, script: &[&str]) -> Vec<String> {
-    let server = Server::start(kind, &["notify-keyspace-events KEA"]);
-    let (mut c, mut ear) = (server.client(), server.client());
-    ear.run("psubscribe __keyevent*");
-    for line in script {
-        c.run(line);
-    }
-    c.run("set end 1");
-    let mut events = Vec::new();
-    loop {
-        let message = ear.read();
-        let items: Vec<String> = message.items().iter().skip(2).map(Reply::text).collect();
-        if items.last().is_some_and(|key| key == "end") {
-            return events;
-        }
-        events.push(items.join(" "));
-    }
-}
-
 #[test]
 fn key_events_are_those_of_stock() {
     let script = [
@@ -156,9 +124,11 @@ fn key_events_are_those_of_stock() {
         "bitfield a incrby i5 100 0",
         "setrange a 0 x",
     ];
-    let mine = heard(Kind::Pando, &script);
-    assert_eq!(mine, heard(Kind::Stock70, &script));
-    assert!(mine.len() > 5, "{mine:?}");
+    let script = script.map(words);
+    let mut pair = Pair::new(Kind::Stock70, &["notify-keyspace-events KEA"]);
+    pair.listen();
+    script.iter().for_each(|command| drop(pair.call(command)));
+    assert!(pair.compare_events(&script) > 10);
 }
 
 #[test]

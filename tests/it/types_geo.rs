@@ -1,8 +1,9 @@
 //! Places: the same replies and data as stock servers for the same commands.
 
-use crate::harness::{Kind, Server, words};
+use crate::harness::{Kind, Server, converge, follow, words};
+use crate::pair::{Command, Pair};
 use crate::random::Rng;
-use crate::types_zset::{Command, Pair};
+use crate::types_zset::by_value;
 
 /// Between two numbers, to so many digits.
 fn number(rng: &mut Rng, from: f64, to: f64) -> f64 {
@@ -121,11 +122,15 @@ fn some_command(rng: &mut Rng) -> Command {
     words(&line)
 }
 
+fn pair(stock: Kind) -> Pair {
+    Pair::new(stock, &[]).promised(by_value)
+}
+
 fn compare(stock: Kind, seed: u64, resp3: bool) {
-    let mut pair = Pair::new(stock, &[]);
+    let mut pair = pair(stock);
+    pair.at(format!("seed {seed}"));
     if resp3 {
-        pair.a.run("hello 3");
-        pair.b.run("hello 3");
+        pair.resp3();
     }
     let mut rng = Rng::new(seed);
     for i in 0..3000 {
@@ -147,7 +152,7 @@ fn random_places_are_found_as_stock_finds_them() {
 
 #[test]
 fn scores_that_are_no_places_are_taken_for_some() {
-    let mut pair = Pair::new(Kind::Stock70, &[]);
+    let mut pair = pair(Kind::Stock70);
     for (i, score) in
         ["-1", "-0.5", "0.5", "1e15", "4503599627370496", "9e18", "1e19", "1e30", "inf", "-inf"].iter().enumerate()
     {
@@ -159,7 +164,7 @@ fn scores_that_are_no_places_are_taken_for_some() {
 
 #[test]
 fn mistakes_with_places_are_answered_as_stock_answers_them() {
-    let mut pair = Pair::new(Kind::Stock70, &[]);
+    let mut pair = pair(Kind::Stock70);
     pair.same(
         "set str x
          geoadd g 13.361389 38.115556 palermo 15.087269 37.502669 catania
@@ -229,9 +234,9 @@ fn mistakes_with_places_are_answered_as_stock_answers_them() {
 fn replicas_are_told_scores_not_places() {
     let s = Server::start(Kind::Pando, &[]);
     let replica = Server::start(Kind::Stock70, &[]);
-    crate::harness::follow(&replica, &s);
+    follow(&replica, &s);
     s.check("geoadd g ch 13.361389 38.115556 palermo", ":1");
     s.check("geoadd g nx 13.361389 38.115556 palermo", ":0");
     s.check("zscore g palermo", "$3479099956230698");
-    crate::harness::converge(&[&s, &replica]);
+    converge(&[&s, &replica]);
 }

@@ -1,38 +1,8 @@
 //! HyperLogLogs: the same bytes as a stock server makes of the same elements, and no harm from any others.
 
-use crate::harness::{Client, Kind, Reply, Server};
+use crate::harness::{Kind, Server};
+use crate::pair::Pair;
 use crate::random::Rng;
-
-/// Sends a command to both and demands one answer.
-struct Pair {
-    ours: Server,
-    theirs: Server,
-    a: Client,
-    b: Client,
-}
-
-impl Pair {
-    fn new(lines: &[&str]) -> Pair {
-        let (ours, theirs) = (Server::start(Kind::Pando, lines), Server::start(Kind::Stock70, lines));
-        let (a, b) = (ours.client(), theirs.client());
-        Pair { ours, theirs, a, b }
-    }
-
-    fn call<W: AsRef<[u8]>>(&mut self, command: &[W]) -> Reply {
-        let (mine, stock) = (self.a.call(command), self.b.call(command));
-        let words = || command.iter().map(|w| w.as_ref().escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
-        assert!(mine == stock, "{}\n  pando: {}\n  stock: {}", words(), short(&mine), short(&stock));
-        mine
-    }
-
-    fn run(&mut self, line: &str) -> Reply {
-        self.call(&line.split(' ').collect::<Vec<_>>())
-    }
-}
-
-fn short(reply: &Reply) -> String {
-    reply.to_string().chars().take(300).collect()
-}
 
 fn elements(rng: &mut Rng, of: u64) -> String {
     (0..rng.below(30)).map(|_| format!(" {}", rng.below(of))).collect()
@@ -40,7 +10,7 @@ fn elements(rng: &mut Rng, of: u64) -> String {
 
 #[test]
 fn random_elements_make_the_same_bytes_as_on_a_stock_server() {
-    let mut pair = Pair::new(&["hll-sparse-max-bytes 400"]);
+    let mut pair = Pair::new(Kind::Stock70, &["hll-sparse-max-bytes 400"]);
     let mut rng = Rng::new(1);
     for round in 0..1200 {
         let mut key = || format!("k{}", rng.below(8));
@@ -62,19 +32,19 @@ fn random_elements_make_the_same_bytes_as_on_a_stock_server() {
         pair.run(&line);
         if round % 50 == 0 {
             (0..8).for_each(|n| drop(pair.run(&format!("get k{n}"))));
-            assert_eq!(pair.ours.digest(), pair.theirs.digest(), "round {round}: {line}");
+            pair.compare_data();
         }
     }
     for n in 0..8 {
         pair.run(&format!("object encoding k{n}"));
         pair.run(&format!("pfdebug getreg k{n}"));
     }
-    assert_eq!(pair.ours.digest(), pair.theirs.digest());
+    pair.compare_data();
 }
 
 #[test]
 fn the_limit_of_sparse_ones_can_be_moved() {
-    let mut pair = Pair::new(&[]);
+    let mut pair = Pair::new(Kind::Stock70, &[]);
     for limit in [3000, 0, 30, 16_000, 100_000] {
         pair.run(&format!("config set hll-sparse-max-bytes {limit}"));
         for from in 0..30 {
@@ -86,12 +56,12 @@ fn the_limit_of_sparse_ones_can_be_moved() {
         pair.run(&format!("pfcount united{limit}"));
         pair.run(&format!("get united{limit}"));
     }
-    assert_eq!(pair.ours.digest(), pair.theirs.digest());
+    pair.compare_data();
 }
 
 #[test]
 fn what_is_no_hyperloglog_is_refused_in_stock_words() {
-    let mut pair = Pair::new(&[]);
+    let mut pair = Pair::new(Kind::Stock70, &[]);
     let values: &[&[u8]] = &[
         b"",
         b"12",

@@ -1,55 +1,10 @@
 //! Lists: the same replies, forms, nodes, events and data as stock servers for the same commands.
 
-use crate::harness::{Client, Kind, Reply, Server, converge, follow, wait_until};
+use crate::harness::{Client, Kind, Server, carry_back, converge, follow, line_of, wait_until, words};
+use crate::pair::{Command, Pair};
 use crate::random::Rng;
 
-/// Two servers that are asked the same.
-struct Pair {
-    ours: Server,
-    theirs: Server,
-    a: Client,
-    b: Client,
-    asked: usize,
-}
-
-impl Pair {
-    fn new(stock: Kind, lines: &[&str]) -> Pair {
-        let (ours, theirs) = (Server::start(Kind::Pando, lines), Server::start(stock, lines));
-        let (a, b) = (ours.client(), theirs.client());
-        Pair { ours, theirs, a, b, asked: 0 }
-    }
-
-    #[track_caller]
-    fn call(&mut self, command: &[Vec<u8>]) -> Reply {
-        let (mine, stock) = (self.a.call(command), self.b.call(command));
-        self.asked += 1;
-        let (x, y) = (mine.to_string(), stock.to_string());
-        assert!(x == y, "command {}: {}\n  pando: {x}\n  stock: {y}", self.asked, line_of(command));
-        mine
-    }
-
-    #[track_caller]
-    fn run(&mut self, line: &str) -> Reply {
-        self.call(&crate::harness::words(line))
-    }
-
-    #[track_caller]
-    fn same(&mut self, lines: &str) {
-        lines.lines().map(str::trim).filter(|l| !l.is_empty()).for_each(|line| {
-            self.run(line);
-        });
-    }
-
-    fn compare_data(&self) {
-        assert_eq!(self.ours.digest(), self.theirs.digest(), "the data differ after {} commands", self.asked);
-    }
-}
-
-fn line_of(command: &[Vec<u8>]) -> String {
-    command.iter().map(|w| w.escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
-}
-
-fn bytes<W: AsRef<[u8]>>(words: &[W]) -> Vec<Vec<u8>> {
+fn bytes<W: AsRef<[u8]>>(words: &[W]) -> Command {
     words.iter().map(|w| w.as_ref().to_vec()).collect()
 }
 
@@ -79,7 +34,7 @@ fn number(rng: &mut Rng) -> String {
 }
 
 /// A command that waits a moment at most.
-fn some_command(rng: &mut Rng) -> Vec<Vec<u8>> {
+fn some_command(rng: &mut Rng) -> Command {
     let (one, two) = (key(rng), key(rng));
     let side = |rng: &mut Rng| rng.pick(&["LEFT", "RIGHT", "left", "Right", "LEFT", "RIGHT", "MIDDLE"]);
     let timeout = |rng: &mut Rng| rng.pick(&["0.001", "0.001", "0.001", "-1", "x"]);
@@ -142,12 +97,12 @@ fn nodes(c: &mut Client, key: &[u8]) -> Option<String> {
 /// in the same nodes.
 fn compare(stock: Kind, lines: &[&str], seed: u64, resp3: bool, giant_from: Option<&str>) {
     let mut pair = Pair::new(stock, lines);
+    pair.at(format!("seed {seed}"));
     if let Some(size) = giant_from {
         pair.run(&format!("debug quicklist-packed-threshold {size}"));
     }
     if resp3 {
-        pair.a.run("hello 3");
-        pair.b.run("hello 3");
+        pair.resp3();
     }
     let mut rng = Rng::new(seed);
     for i in 0..1200 {
@@ -321,37 +276,16 @@ fn mistakes_with_lists_are_answered_as_stock_answers_them() {
 #[test]
 fn events_of_lists_are_those_of_stock() {
     let mut pair = Pair::new(Kind::Stock70, &["notify-keyspace-events KEAnm", "list-max-listpack-size 8"]);
-    let mut listeners = [pair.ours.client(), pair.theirs.client()];
-    for c in &mut listeners {
-        c.check("psubscribe __key*__:* end", "[$psubscribe $__key*__:* :1]");
-        c.read();
-    }
+    pair.listen();
     let mut rng = Rng::new(7);
     for _ in 0..10 {
-        let mut lines = Vec::new();
-        for _ in 0..40 {
-            let command = some_command(&mut rng);
-            lines.push(line_of(&command));
-            pair.call(&command);
-        }
+        let commands: Vec<Command> = (0..40).map(|_| some_command(&mut rng)).collect();
+        commands.iter().for_each(|command| drop(pair.call(command)));
         pair.same("del l0 l1\nrpush l0 x\nlmove l0 l1 left left\nrpush l0 1 2\nltrim l0 5 9\nrpush l0 y\nlrem l0 0 y");
         pair.same(
             "rpush l0 z\nlmove l0 l0 left right\nblpop l0 0\nrpush l0 1 2 3\nltrim l0 0 -1\nlmpop 1 l0 left count 9",
         );
-        pair.run("publish end x");
-        let [mine, theirs] = listeners.each_mut().map(|c| {
-            let mut seen = Vec::new();
-            loop {
-                let message = c.read().to_string();
-                if message.contains("$end $end") {
-                    return seen;
-                }
-                seen.push(message);
-            }
-        });
-        let differs = mine.iter().zip(&theirs).position(|(a, b)| a != b).unwrap_or(mine.len().min(theirs.len()));
-        let near = |all: &[String]| all[differs.saturating_sub(2)..(differs + 3).min(all.len())].join("\n    ");
-        assert!(mine == theirs, "{}\n  pando: {}\n  stock: {}", lines.join("\n"), near(&mine), near(&theirs));
+        assert!(pair.compare_events(&commands) > 10);
     }
 }
 
@@ -374,15 +308,7 @@ fn lists_travel_to_stock_and_back() {
         follow(&pair[1], &pair[0]);
         fill(&mut c, 300);
         converge(&[&pair[0], &pair[1]]);
-        // Each key on its own, by way of DUMP.
-        for name in c.run("keys *").items().iter().map(Reply::text) {
-            let Reply::Bulk(payload) = pair[1].client().call(&["DUMP", &name]) else { panic!("DUMP {name}") };
-            let restore = [&b"RESTORE"[..], name.as_bytes(), b"0", &payload, b"REPLACE"];
-            assert_eq!(c.call(&restore).to_string(), "+OK", "{name}");
-        }
-        converge(&[&pair[0], &pair[1]]);
-        pair[0].check("debug reload", "+OK");
-        assert_eq!(pair[0].digest(), pair[1].digest());
+        carry_back(&pair[0], &pair[1]);
     }
 }
 
@@ -403,7 +329,7 @@ fn waiting_pops_are_told_as_pops() {
     ];
     for (wait, effect) in waits {
         let mut waiter = ours.client();
-        waiter.send(&crate::harness::words(wait));
+        waiter.send(&words(wait));
         wait_until("the client waits", || ours.info_int("clients", "blocked_clients") == 1);
         c.check("rpush k 1 2", ":2");
         assert!(!waiter.read().is_error());

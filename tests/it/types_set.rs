@@ -1,71 +1,27 @@
-//! Sets and SORT: the same replies, encodings, events and data as stock servers for the same commands.
+//! Sets: the same replies, encodings, events and data as stock servers for the same commands.
 
 use std::collections::BTreeSet;
 
-use crate::harness::{Client, Kind, Reply, Server, converge, follow};
+use crate::harness::{Client, Kind, Reply, Server, carry_back, converge, follow, line_of, wait_until};
+use crate::pair::{Command, Pair, found_in_any_order, in_any_order};
 use crate::random::Rng;
 
-/// Two servers that are asked the same.
-struct Pair {
-    ours: Server,
-    theirs: Server,
-    a: Client,
-    b: Client,
-    asked: usize,
-}
-
-impl Pair {
-    fn new(stock: Kind, lines: &[&str]) -> Pair {
-        let (ours, theirs) = (Server::start(Kind::Pando, lines), Server::start(stock, lines));
-        let (a, b) = (ours.client(), theirs.client());
-        Pair { ours, theirs, a, b, asked: 0 }
-    }
-
-    fn call(&mut self, command: &[Vec<u8>]) -> Reply {
-        let (mine, stock) = (self.a.call(command), self.b.call(command));
-        self.asked += 1;
-        let line = || command.iter().map(|w| w.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
-        let (x, y) = (shown(command, &mine), shown(command, &stock));
-        assert!(x == y, "command {}: {}\n  pando: {x}\n  stock: {y}", self.asked, line());
-        mine
-    }
-
-    fn run(&mut self, line: &str) -> Reply {
-        self.call(&crate::harness::words(line))
-    }
-
-    fn same(&mut self, lines: &str) {
-        lines.lines().map(str::trim).filter(|l| !l.is_empty()).for_each(|line| {
-            self.run(line);
-        });
-    }
-
-    fn compare_data(&self) {
-        assert_eq!(self.ours.digest(), self.theirs.digest(), "the data differ after {} commands", self.asked);
-    }
-}
-
-/// A reply as it is to be compared: in order where stock promises one.
-fn shown(command: &[Vec<u8>], reply: &Reply) -> String {
+/// A reply in order where stock promises one.
+fn promised(command: &[Vec<u8>], reply: &Reply) -> Reply {
     const UNORDERED: &[&str] = &["smembers", "sinter", "sunion", "sdiff", "spop", "srandmember", "keys"];
     let is = |name: &str| command[0].eq_ignore_ascii_case(name.as_bytes());
-    let sorted = |items: &[Reply]| {
-        let mut items: Vec<String> = items.iter().map(Reply::to_string).collect();
-        items.sort();
-        items.join(" ")
-    };
     match reply {
-        Reply::Array(items) if is("sscan") => match &items[..] {
-            [cursor, Reply::Array(found)] => format!("{cursor} {}", sorted(found)),
-            _ => reply.to_string(),
-        },
-        Reply::Array(items) if UNORDERED.iter().any(|n| is(n)) => format!("[{}]", sorted(items)),
-        Reply::Set(items) => format!("~[{}]", sorted(items)),
-        other => other.to_string(),
+        _ if is("sscan") => found_in_any_order(reply, 1),
+        Reply::Array(_) if !UNORDERED.iter().any(|n| is(n)) => reply.clone(),
+        _ => in_any_order(reply, 1),
     }
 }
 
-fn bytes<W: AsRef<[u8]>>(words: &[W]) -> Vec<Vec<u8>> {
+fn pair(stock: Kind, lines: &[&str]) -> Pair {
+    Pair::new(stock, lines).promised(promised)
+}
+
+fn bytes<W: AsRef<[u8]>>(words: &[W]) -> Command {
     words.iter().map(|w| w.as_ref().to_vec()).collect()
 }
 
@@ -85,7 +41,7 @@ fn member(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// A command whose outcome does not hang on chance.
-fn some_command(rng: &mut Rng) -> Vec<Vec<u8>> {
+fn some_command(rng: &mut Rng) -> Command {
     let (one, two, three) = (key(rng), key(rng), key(rng));
     let many = |rng: &mut Rng, name: &str, most: u64| {
         let mut words = bytes(&[name, one.as_str()]);
@@ -124,10 +80,10 @@ fn some_command(rng: &mut Rng) -> Vec<Vec<u8>> {
 
 /// Random commands; after each, what is said of the encoding by both (`encodings`: of all forms, or of the intset only).
 fn compare(stock: Kind, lines: &[&str], seed: u64, resp3: bool, all_forms: bool) {
-    let mut pair = Pair::new(stock, lines);
+    let mut pair = pair(stock, lines);
+    pair.at(format!("seed {seed}"));
     if resp3 {
-        pair.a.run("hello 3");
-        pair.b.run("hello 3");
+        pair.resp3();
     }
     let mut rng = Rng::new(seed);
     for i in 0..2500 {
@@ -137,7 +93,7 @@ fn compare(stock: Kind, lines: &[&str], seed: u64, resp3: bool, all_forms: bool)
         let ask = bytes(&[&b"OBJECT"[..], b"ENCODING", &at]);
         let (mine, theirs) = (pair.a.call(&ask).to_string(), pair.b.call(&ask).to_string());
         let same = if all_forms { mine == theirs } else { (mine == "$intset") == (theirs == "$intset") };
-        let line = || command.iter().map(|w| w.escape_ascii().to_string()).collect::<Vec<_>>().join(" ");
+        let line = || line_of(&command);
         assert!(same, "seed {seed}, after {}: {mine}, not {theirs}", line());
         if mine == "$intset" && stock == Kind::Stock70 {
             let dump = bytes(&[&b"DUMP"[..], &at]);
@@ -168,7 +124,7 @@ fn sets_change_their_form_when_newer_stock_changes_it() {
 
 #[test]
 fn mistakes_with_sets_are_answered_as_stock_answers_them() {
-    let mut pair = Pair::new(Kind::Stock70, &[]);
+    let mut pair = pair(Kind::Stock70, &[]);
     pair.same(
         "set str x
          sadd a 1 2 3
@@ -298,38 +254,16 @@ fn chance_gives_as_many_as_asked_for() {
 /// What both are told of keys, in order.
 #[test]
 fn events_of_sets_are_those_of_stock() {
-    let mut pair = Pair::new(Kind::Stock70, &["notify-keyspace-events KEAnm", "set-max-intset-entries 12"]);
-    let mut listeners = [pair.ours.client(), pair.theirs.client()];
-    for c in &mut listeners {
-        c.check("psubscribe __key*__:* end", "[$psubscribe $__key*__:* :1]");
-        c.read();
-    }
+    let mut pair = pair(Kind::Stock70, &["notify-keyspace-events KEAnm", "set-max-intset-entries 12"]);
+    pair.listen();
     let mut rng = Rng::new(7);
     for round in 0..20 {
-        let mut lines = Vec::new();
-        for _ in 0..40 {
-            let command = some_command(&mut rng);
-            lines.push(command.iter().map(|w| w.escape_ascii().to_string()).collect::<Vec<_>>().join(" "));
-            pair.call(&command);
-        }
+        let commands: Vec<Command> = (0..40).map(|_| some_command(&mut rng)).collect();
+        commands.iter().for_each(|command| drop(pair.call(command)));
         if round % 2 == 0 {
             pair.same("sadd one x\nspop one\nsadd two 1 2\nspop two 2\nsadd three a\nsmove three four a\ndel four");
         }
-        pair.run("publish end x");
-        let [mine, theirs] = listeners.each_mut().map(|c| {
-            let mut seen = Vec::new();
-            loop {
-                let message = c.read().to_string();
-                if message.contains("$end $end") {
-                    return seen;
-                }
-                seen.push(message);
-            }
-        });
-        assert!(mine.len() > 10);
-        let differs = mine.iter().zip(&theirs).position(|(a, b)| a != b).unwrap_or(mine.len().min(theirs.len()));
-        let near = |all: &[String]| all[differs.saturating_sub(2)..(differs + 3).min(all.len())].join("\n    ");
-        assert!(mine == theirs, "{}\n  pando: {}\n  stock: {}", lines.join("\n"), near(&mine), near(&theirs));
+        assert!(pair.compare_events(&commands) > 10);
     }
 }
 
@@ -366,16 +300,7 @@ fn sets_travel_to_stock_and_back() {
         c.run("spop large 1500");
         c.run("spop large 1400");
         converge(&[&nodes[0], &nodes[1]]);
-        // Each key on its own, by way of DUMP.
-        for name in c.run("keys *").items().iter().map(Reply::text) {
-            let Reply::Bulk(payload) = nodes[1].client().call(&["DUMP", &name]) else { panic!("DUMP {name}") };
-            let ttl = c.run(&format!("pexpiretime {name}")).int().max(0).to_string();
-            let restore = [&b"RESTORE"[..], name.as_bytes(), ttl.as_bytes(), &payload, b"REPLACE", b"ABSTTL"];
-            assert_eq!(c.call(&restore).to_string(), "+OK", "{name}");
-        }
-        converge(&[&nodes[0], &nodes[1]]);
-        nodes[0].check("debug reload", "+OK");
-        assert_eq!(nodes[0].digest(), nodes[1].digest());
+        carry_back(&nodes[0], &nodes[1]);
     }
 }
 
@@ -390,7 +315,7 @@ fn listpack_sets_of_newer_servers_are_taken() {
         follow(&ours, &theirs);
         c.run("sadd small later");
         let same = || ours.digest() == theirs.digest();
-        crate::harness::wait_until("the replica has the same", same);
+        wait_until("the replica has the same", same);
         ours.check("object encoding small", "$listpack");
         ours.check("object encoding ints", "$intset");
     }

@@ -1,12 +1,13 @@
 //! Streams and their groups: the same replies, events, effects and data as stock servers for the same commands.
 
-use crate::harness::{Client, Kind, Reply, Server, converge, follow, wait_until, words};
+use crate::harness::{Client, Kind, Reply, Server, carry, converge, follow, wait_until, words};
+use crate::pair::{Command, Pair};
 use crate::random::Rng;
 
 const SMALL_NODES: &[&str] = &["stream-node-max-entries 5", "stream-node-max-bytes 400"];
 
 /// A reply without what depends on the time.
-fn shown(command: &[Vec<u8>], reply: &Reply) -> String {
+fn promised(command: &[Vec<u8>], reply: &Reply) -> Reply {
     fn timeless(reply: &Reply) -> Reply {
         let all = |items: &[Reply]| items.iter().map(timeless).collect();
         match reply {
@@ -28,7 +29,7 @@ fn shown(command: &[Vec<u8>], reply: &Reply) -> String {
             }
         }
     }
-    reply.to_string()
+    reply
 }
 
 /// Random commands over two streams, their groups and consumers.
@@ -112,7 +113,7 @@ impl Commands {
         (0..=self.rng.below(3)).map(|_| self.some_id()).collect()
     }
 
-    fn next(&mut self) -> Vec<Vec<u8>> {
+    fn next(&mut self) -> Command {
         let (key, group, who) =
             (self.one(&["s1", "s2"]), self.one(&["g1", "g2", "7"]), self.one(&["alice", "bob", "12"]));
         let word = |w: &str| w.to_owned();
@@ -203,35 +204,30 @@ impl Commands {
     }
 }
 
-fn line(command: &[Vec<u8>]) -> String {
-    command.iter().map(|w| w.escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
-}
-
-fn compare(stock: Kind, seed: u64, proto: &str) {
+fn compare(stock: Kind, seed: u64, resp3: bool) {
     if !stock.available() {
         return;
     }
-    let (ours, theirs) = (Server::start(Kind::Pando, SMALL_NODES), Server::start(stock, SMALL_NODES));
-    let (mut a, mut b) = (ours.client(), theirs.client());
-    a.run(proto);
-    b.run(proto);
+    let mut pair = Pair::new(stock, SMALL_NODES).promised(promised);
+    pair.at(format!("seed {seed}"));
+    if resp3 {
+        pair.resp3();
+    }
     let mut commands = Commands::new(seed, stock == Kind::Redis80);
     for i in 0..2500 {
-        let command = commands.next();
-        let (mine, stock) = (shown(&command, &a.call(&command)), shown(&command, &b.call(&command)));
-        assert!(mine == stock, "seed {seed}, command {i}: {}\n  pando: {mine}\n  stock: {stock}", line(&command));
+        pair.call(&commands.next());
         if i % 500 == 499 {
-            assert_eq!(ours.digest(), theirs.digest(), "seed {seed}, after command {i}");
+            pair.compare_data();
         }
     }
 }
 
 #[test]
 fn random_commands_do_to_streams_what_they_do_in_stock_servers() {
-    compare(Kind::Stock70, 1, "hello 2");
-    compare(Kind::Stock70, 2, "hello 3");
-    compare(Kind::Redis80, 3, "hello 2");
-    compare(Kind::Redis80, 4, "hello 3");
+    compare(Kind::Stock70, 1, false);
+    compare(Kind::Stock70, 2, true);
+    compare(Kind::Redis80, 3, false);
+    compare(Kind::Redis80, 4, true);
 }
 
 /// All that is told of a stream, but for what a dump of version 10 does not hold.
@@ -264,18 +260,14 @@ fn a_dumped_stream_is_the_same_in_stock_and_back() {
             a.call(&commands.next());
         }
         for key in ["s1", "s2"] {
-            let Reply::Bulk(payload) = a.run(&format!("dump {key}")) else { continue };
-            assert_eq!(b.call(&[&b"restore"[..], key.as_bytes(), b"0", &payload]).to_string(), "+OK", "seed {seed}");
+            if carry(&mut a, &mut b, key, key).is_none() {
+                continue;
+            }
             for ask in ["debug digest-value", "xinfo stream", "xlen"] {
                 let ask = format!("{ask} {key}");
                 assert_eq!(a.run(&ask).to_string(), b.run(&ask).to_string(), "seed {seed}: {ask}");
             }
-            let Reply::Bulk(back) = b.run(&format!("dump {key}")) else { panic!("seed {seed}: it is gone") };
-            assert_eq!(
-                a.call(&[&b"restore"[..], b"back", b"0", &back[..], b"REPLACE"]).to_string(),
-                "+OK",
-                "seed {seed}"
-            );
+            assert!(carry(&mut b, &mut a, key, "back").is_some(), "seed {seed}: it is gone");
             assert_eq!(full(&mut a, "back"), full(&mut a, key), "seed {seed}");
         }
     }
@@ -369,48 +361,33 @@ fn replicas_hear_of_a_consumer_that_waits_without_acknowledging() {
 
 #[test]
 fn stream_events_have_stock_names_and_order() {
-    let lines = &["notify-keyspace-events KEA"];
-    let servers = [Kind::Pando, Kind::Stock70].map(|kind| Server::start(kind, lines));
-    let told = servers.each_ref().map(|server| {
-        let mut listener = server.client();
-        listener.run("psubscribe __keyevent*");
-        let mut client = server.client();
-        for line in [
-            "xadd s 1-1 a b",
-            "xadd s maxlen 1 2-1 a b",
-            "xadd s maxlen 5 3-1 a b",
-            "xgroup create s g 0",
-            "xgroup create t g $ mkstream",
-            "xgroup createconsumer s g c",
-            "xgroup createconsumer s g c",
-            "xreadgroup group g d streams s >",
-            "xclaim s g e 0 2-1",
-            "xack s g 2-1",
-            "xgroup setid s g 0",
-            "xgroup delconsumer s g c",
-            "xgroup delconsumer s g c",
-            "xgroup destroy s g",
-            "xdel s 2-1 9-9",
-            "xdel s 9-9",
-            "xtrim s maxlen 5",
-            "xtrim s maxlen 0",
-            "xsetid s 9-9",
-            "del s",
-            "set end 1",
-        ] {
-            client.run(line);
-        }
-        let mut events = Vec::new();
-        loop {
-            let event = listener.read();
-            let parts = event.items();
-            events.push(format!("{} {}", parts[2].text(), parts[3].text()));
-            if parts[3].text() == "end" {
-                return events;
-            }
-        }
-    });
-    assert_eq!(told[0], told[1]);
+    let commands = [
+        "xadd s 1-1 a b",
+        "xadd s maxlen 1 2-1 a b",
+        "xadd s maxlen 5 3-1 a b",
+        "xgroup create s g 0",
+        "xgroup create t g $ mkstream",
+        "xgroup createconsumer s g c",
+        "xgroup createconsumer s g c",
+        "xreadgroup group g d streams s >",
+        "xclaim s g e 0 2-1",
+        "xack s g 2-1",
+        "xgroup setid s g 0",
+        "xgroup delconsumer s g c",
+        "xgroup delconsumer s g c",
+        "xgroup destroy s g",
+        "xdel s 2-1 9-9",
+        "xdel s 9-9",
+        "xtrim s maxlen 5",
+        "xtrim s maxlen 0",
+        "xsetid s 9-9",
+        "del s",
+    ];
+    let commands = commands.map(words);
+    let mut pair = Pair::new(Kind::Stock70, &["notify-keyspace-events KEA"]).promised(promised);
+    pair.listen();
+    commands.iter().for_each(|command| drop(pair.call(command)));
+    assert!(pair.compare_events(&commands) > 20);
 }
 
 /// A client that waits, and what it is told once `act` has run.

@@ -204,6 +204,18 @@ impl Client {
         self.try_read()
     }
 
+    /// Asks for a full sync as a replica does, and gives the answer: line feeds keep the link alive until it comes.
+    #[track_caller]
+    pub fn psync(&mut self) -> String {
+        self.send(&["PSYNC", "?", "-1"]);
+        loop {
+            let line = self.read_line().expect("an answer");
+            if !line.is_empty() {
+                return line;
+            }
+        }
+    }
+
     /// Whether the server has hung up: the next read finds the end, or a reset.
     #[track_caller]
     pub fn is_closed(&mut self) -> bool {
@@ -349,4 +361,9 @@ pub fn words(line: &str) -> Vec<Vec<u8>> {
         }
         out.push(word);
     }
+}
+
+/// A command as one line, for the eye.
+pub fn line_of<W: AsRef<[u8]>>(command: &[W]) -> String {
+    command.iter().map(|w| w.as_ref().escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
 }

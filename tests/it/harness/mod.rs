@@ -3,6 +3,8 @@
 //! Knows nothing of Pando's insides: everything goes through processes and sockets.
 
 mod client;
+mod dump;
+mod ear;
 mod fake;
 mod group;
 mod kind;
@@ -12,7 +14,9 @@ mod server;
 mod tests;
 mod wait;
 
-pub use client::{Client, Reply, words};
+pub use client::{Client, Reply, line_of, words};
+pub use dump::{carry, carry_back};
+pub use ear::Ear;
 pub use fake::{FakeMaster, Peer};
 pub use group::{chain, converge, follow, link_down, link_up, offset};
 pub use kind::Kind;
