@@ -123,7 +123,7 @@ fn some_command(rng: &mut Rng) -> Command {
 }
 
 fn pair(stock: Kind) -> Pair {
-    Pair::new(stock, &[]).promised(by_value)
+    Pair::new(stock, &[]).promised(|_, reply| by_value(reply))
 }
 
 fn compare(stock: Kind, seed: u64, resp3: bool) {

@@ -7,13 +7,13 @@ use crate::pair::{Command, Pair};
 use crate::random::Rng;
 
 /// A reply with long numbers by value: 7.0 prints more digits than 7.2.
-pub fn by_value(command: &[Vec<u8>], reply: &Reply) -> Reply {
+pub fn by_value(reply: &Reply) -> Reply {
     let number = |text: &str| match text.parse::<f64>() {
         Ok(value) if text.len() > 12 && text.contains(['.', 'e']) => format!("{value:?}"),
         _ => text.to_owned(),
     };
     match reply {
-        Reply::Array(items) => Reply::Array(items.iter().map(|item| by_value(command, item)).collect()),
+        Reply::Array(items) => Reply::Array(items.iter().map(by_value).collect()),
         Reply::Bulk(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => Reply::Bulk(number(text).into_bytes()),
             Err(_) => reply.clone(),
@@ -24,7 +24,7 @@ pub fn by_value(command: &[Vec<u8>], reply: &Reply) -> Reply {
 }
 
 fn pair(stock: Kind, lines: &[&str]) -> Pair {
-    Pair::new(stock, lines).promised(by_value)
+    Pair::new(stock, lines).promised(|_, reply| by_value(reply))
 }
 
 fn key(rng: &mut Rng) -> String {
