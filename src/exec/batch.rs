@@ -2,6 +2,7 @@
 //!
 //! Knows no socket: requests come parsed, replies go into a buffer.
 
+mod alone;
 mod exec;
 mod policy;
 mod room;
@@ -19,7 +20,7 @@ use super::block::{self, Service};
 use super::call::{Call, Flow, Handler, Takeover, Wait};
 use super::client::flag;
 use super::engine::Engine;
-use super::gate::{AllGates, Gate, WorkerId, step_aside};
+use super::gate::{Gate, WorkerId};
 use super::monitor::{note, show_if_watched as show};
 use super::multi::Queued;
 use super::propagate::Effects;
@@ -660,69 +661,6 @@ impl<'e> Runner<'e> {
         next
     }
 
-    /// A command that touches what it did not declare.
-    fn run_alone(
-        &mut self,
-        session: &mut Session,
-        command: &Command,
-        f: DataFn,
-        argv: Argv<'_>,
-        raw: Option<&[u8]>,
-        out: &mut Reply,
-    ) -> Next {
-        self.leave_gate();
-        let engine = self.engine;
-        let gates = engine.gates.take_all();
-        if let Some(barred) = self.barred(session, command.row, command.row.flags, out) {
-            return barred;
-        }
-        self.quiet(session);
-        let mut effects = Effects::default();
-        let effect = self.alone(&gates, session, command, f, argv, out);
-        if self.source == Source::Client {
-            effects.gone(&mut self.unit.gone);
-            effects.push(session.db, argv, raw, effect);
-            if let Some(end) = effects.append(engine) {
-                session.last_write_offset = end;
-            }
-        } else {
-            self.applied(session);
-            self.append_passed();
-        }
-        self.follow_up_alone(&gates, session);
-        drop(gates);
-        self.settle();
-        Next::More
-    }
-
-    fn alone(
-        &mut self,
-        _proof: &AllGates<'_>,
-        session: &Session,
-        command: &Command,
-        f: DataFn,
-        argv: Argv<'_>,
-        out: &mut Reply,
-    ) -> Effect {
-        let mut run = || {
-            let mut data = Data::lock_alone(&self.engine.ks, session.db, &mut self.unit);
-            f(&mut data, &mut command.args(argv), out)
-        };
-        let result = if command.flags.has(row_flag::LONG) { step_aside(run) } else { run() };
-        match result {
-            Ok(Effect::Block(wanted)) => {
-                // Nobody may wait here.
-                wanted.on_timeout.reply(out);
-                Effect::Many(wanted.told)
-            }
-            Ok(effect) => effect,
-            Err(e) => {
-                self.fail(&e, out);
-                Effect::None
-            }
-        }
-    }
-
     fn run_session(
         &mut self,
         session: &mut Session,
@@ -790,17 +728,6 @@ impl<'e> Runner<'e> {
         if session.handle.has(flag::NO_TOUCH) {
             self.unit.touch = Touch::No;
         }
-    }
-
-    /// As [`Service::follow_up`], for a unit that ran alone.
-    fn follow_up_alone(&mut self, _proof: &AllGates<'_>, session: &Session) {
-        if self.unit.ready.is_empty() && self.unit.events.is_empty() {
-            return;
-        }
-        let engine = self.engine;
-        let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);
-        Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
-            .follow_up(&mut data);
     }
 
     /// After a unit: what it left behind goes where it belongs.
