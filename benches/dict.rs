@@ -2,15 +2,14 @@
 //!
 //! `cargo bench --bench dict`; for numbers while working, `cargo bench --profile bench-fast --bench dict`.
 
-use std::alloc::{Layout, alloc, dealloc};
 use std::collections::HashMap;
 use std::hint::black_box;
-use std::ptr::NonNull;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pando::base::hash::hash;
-use pando::ds::dict::{Dict, Keyed, Slot, Thin, ThinOwned};
+use pando::ds::dict::{Dict, Slot};
+use pando::keyspace::{Entry, ValueRef};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,51 +17,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const KEYS: u64 = 1_000_000;
 const BATCH: usize = 64;
 
-/// A key and eight bytes of value in one allocation, like a small entry of the keyspace.
-#[repr(transparent)]
-struct Item(Thin);
-
-// SAFETY: transparent over `Thin`, and reaches its memory through `as_ptr` only.
-unsafe impl ThinOwned for Item {}
-
-impl Item {
-    fn new(key: &[u8], value: u64) -> Self {
-        // SAFETY: 16 bytes of header and the key fit the layout.
-        unsafe {
-            let p = alloc(Self::layout(key.len()));
-            p.cast::<u64>().write(value);
-            p.add(8).cast::<u64>().write(key.len() as u64);
-            p.add(16).copy_from_nonoverlapping(key.as_ptr(), key.len());
-            Self(Thin::new(NonNull::new(p).expect("memory")))
-        }
-    }
-
-    fn layout(key_len: usize) -> Layout {
-        Layout::from_size_align(16 + key_len, 8).expect("small")
-    }
-
-    fn value(&self) -> u64 {
-        // SAFETY: the header is initialised.
-        unsafe { self.0.as_ptr().cast::<u64>().read() }
-    }
+fn entry(key: &[u8], value: u64) -> Entry {
+    Entry::int(key, value as i64, None)
 }
 
-impl Keyed for Item {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        // SAFETY: the header says how long the key is.
-        unsafe {
-            let p = self.0.as_ptr();
-            std::slice::from_raw_parts(p.add(16), p.add(8).cast::<u64>().read() as usize)
-        }
-    }
-}
-
-impl Drop for Item {
-    fn drop(&mut self) {
-        // SAFETY: this is the layout it was allocated with, and this its owner.
-        unsafe { dealloc(self.0.as_ptr(), Self::layout(self.key().len())) };
-    }
+fn value(entry: &Entry) -> u64 {
+    let ValueRef::Int(n) = entry.value() else { unreachable!("every value is an integer") };
+    n as u64
 }
 
 fn key(n: u64) -> [u8; 16] {
@@ -81,11 +42,11 @@ fn next(state: &mut u64) -> u64 {
     (*state >> 33) % KEYS
 }
 
-fn filled() -> Dict<Item> {
+fn filled() -> Dict<Entry> {
     let mut dict = Dict::new(0, hash);
     for n in 0..KEYS {
         let k = key(n);
-        dict.insert(hash(&k), Item::new(&k, n));
+        dict.insert(hash(&k), entry(&k, n));
     }
     dict
 }
@@ -108,7 +69,7 @@ fn one_million(c: &mut Criterion) {
             |keys| {
                 keys.iter().for_each(|(h, _)| dict.prefetch(*h));
                 keys.iter().for_each(|(h, _)| dict.prefetch_entry(*h));
-                keys.iter().map(|(h, k)| dict.get(*h, k).map_or(0, Item::value)).fold(0, u64::wrapping_add)
+                keys.iter().map(|(h, k)| dict.get(*h, k).map_or(0, value)).fold(0, u64::wrapping_add)
             },
             BatchSize::SmallInput,
         );
@@ -116,17 +77,17 @@ fn one_million(c: &mut Criterion) {
     g.bench_function("get, 64 not prefetched", |b| {
         b.iter_batched_ref(
             &mut keys,
-            |keys| keys.iter().map(|(h, k)| dict.get(*h, k).map_or(0, Item::value)).fold(0, u64::wrapping_add),
+            |keys| keys.iter().map(|(h, k)| dict.get(*h, k).map_or(0, value)).fold(0, u64::wrapping_add),
             BatchSize::SmallInput,
         );
     });
     // The same 64 keys again and again: what the instructions cost without the misses.
     let hot = keys();
     g.bench_function("get, 64 in cache", |b| {
-        b.iter(|| hot.iter().map(|(h, k)| dict.get(*h, k).map_or(0, Item::value)).fold(0, u64::wrapping_add));
+        b.iter(|| hot.iter().map(|(h, k)| dict.get(*h, k).map_or(0, value)).fold(0, u64::wrapping_add));
     });
     g.bench_function("get, 64 in cache, hashing included", |b| {
-        b.iter(|| hot.iter().map(|(_, k)| dict.get(hash(k), k).map_or(0, Item::value)).fold(0, u64::wrapping_add));
+        b.iter(|| hot.iter().map(|(_, k)| dict.get(hash(k), k).map_or(0, value)).fold(0, u64::wrapping_add));
     });
     g.bench_function("std: get, 64 not prefetched", |b| {
         b.iter_batched_ref(
@@ -148,7 +109,7 @@ fn building(c: &mut Criterion) {
     // The items are made beforehand, so that the dictionary alone is measured.
     g.bench_function("insert 1M, items ready", |b| {
         b.iter_batched(
-            || (0..KEYS).map(|n| (hash(&key(n)), Item::new(&key(n), n))).collect::<Vec<_>>(),
+            || (0..KEYS).map(|n| (hash(&key(n)), entry(&key(n), n))).collect::<Vec<_>>(),
             |items| {
                 let mut dict = Dict::new(0, hash);
                 items.into_iter().for_each(|(h, item)| dict.insert(h, item));
@@ -163,7 +124,7 @@ fn building(c: &mut Criterion) {
             for n in 0..KEYS {
                 let k = key(n);
                 match dict.find_slot(hash(&k), &k) {
-                    Slot::Vacant(slot) => slot.insert(Item::new(&k, n)),
+                    Slot::Vacant(slot) => slot.insert(entry(&k, n)),
                     Slot::Found(_) => unreachable!("keys differ"),
                 }
             }
@@ -194,9 +155,9 @@ fn building(c: &mut Criterion) {
             dict.insert(h, item);
         });
     });
-    g.bench_function("random", |b| b.iter(|| black_box(dict.random(next(&mut state)).map(Item::value))));
+    g.bench_function("random", |b| b.iter(|| black_box(dict.random(next(&mut state)).map(value))));
     g.bench_function("scan 10", |b| {
-        b.iter(|| dict.scan(next(&mut state) << 28, 10, |item| _ = black_box(item.value())))
+        b.iter(|| dict.scan(next(&mut state) << 28, 10, |item| _ = black_box(value(item))))
     });
     g.finish();
 }

@@ -40,6 +40,12 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// The same for values that are to be stored, most of which are no numbers: a look at the end tells them apart.
+#[inline]
+pub fn canonical_int(value: &[u8]) -> Option<i64> {
+    if value.last().is_some_and(u8::is_ascii_digit) { parse_i64(value) } else { None }
+}
+
 /// Digits only, all of the range of `u64`. Leading zeros are let through, as stock servers do for cursors.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
@@ -245,6 +251,7 @@ mod tests {
         }
         for text in ["", "-", "-0", "+1", "01", " 1", "1 ", "1a", "9223372036854775808", "-9223372036854775809"] {
             assert_eq!(parse_i64(text.as_bytes()), None, "{text}");
+            assert_eq!(canonical_int(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse_i64(b"99999999999999999999999"), None);
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));

@@ -10,6 +10,15 @@ use crate::spec::Entry;
 use crate::spec::prelude::*;
 use crate::stats::latency::Snapshot;
 
+/// What the subcommands share: each node tells, or forgets, its own.
+const OF_A_NODE: Row = Row {
+    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
+    tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
+    since: "2.8.13",
+    complexity: "O(1)",
+    ..Row::EMPTY
+};
+
 pub const LATENCY: Row = Row {
     name: "latency",
     arity: -2,
@@ -23,24 +32,16 @@ pub const LATENCY: Row = Row {
 pub const LATENCY_DOCTOR: Row = Row {
     name: "latency|doctor",
     arity: 2,
-    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
-    tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
-    since: "2.8.13",
-    complexity: "O(1)",
     summary: "Explains in words what the latency events suggest.",
-    ..Row::EMPTY
+    ..OF_A_NODE
 };
 
 pub const LATENCY_GRAPH: Row = Row {
     name: "latency|graph",
     arity: 3,
     syntax: "event",
-    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
-    tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
-    since: "2.8.13",
-    complexity: "O(1)",
     summary: "Draws the latency of an event over time.",
-    ..Row::EMPTY
+    ..OF_A_NODE
 };
 
 pub const LATENCY_HELP: Row = Row {
@@ -57,47 +58,34 @@ pub const LATENCY_HISTOGRAM: Row = Row {
     name: "latency|histogram",
     arity: -2,
     syntax: "[command...]",
-    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
-    tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
     since: "7.0.0",
     complexity: "O(N), N being the number of commands told",
     summary: "Tells how the times of commands are spread.",
-    ..Row::EMPTY
+    ..OF_A_NODE
 };
 
 pub const LATENCY_HISTORY: Row = Row {
     name: "latency|history",
     arity: 3,
     syntax: "event",
-    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
-    tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
-    since: "2.8.13",
-    complexity: "O(1)",
     summary: "Tells when an event took too long, and how long.",
-    ..Row::EMPTY
+    ..OF_A_NODE
 };
 
 pub const LATENCY_LATEST: Row = Row {
     name: "latency|latest",
     arity: 2,
-    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
-    tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
-    since: "2.8.13",
-    complexity: "O(1)",
     summary: "Tells the last and the longest time of every event.",
-    ..Row::EMPTY
+    ..OF_A_NODE
 };
 
 pub const LATENCY_RESET: Row = Row {
     name: "latency|reset",
     arity: -2,
     syntax: "[event...]",
-    flags: ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(SESSION),
     tips: &["request_policy:all_nodes", "response_policy:agg_sum"],
-    since: "2.8.13",
-    complexity: "O(1)",
     summary: "Forgets the times of events.",
-    ..Row::EMPTY
+    ..OF_A_NODE
 };
 
 pub const COMMANDS: &[SessionCommand] = &[

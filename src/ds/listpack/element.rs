@@ -6,7 +6,7 @@
 //! 110xxxxx +1                 13 bits, signed     11110001 +2, 0010 +3, 0011 +4, 0100 +8   an integer, little-endian
 //! ```
 
-use crate::base::number;
+use crate::base::number::canonical_int;
 
 const STR_32: u8 = 0xf0;
 const INT_16: u8 = 0xf1;
@@ -62,15 +62,6 @@ impl<'a> Item<'a> {
             Item::Str(_) => None,
         }
     }
-}
-
-/// The integer a string is the canonical text of; such strings are kept as integers.
-#[inline]
-pub(super) fn canonical_int(value: &[u8]) -> Option<i64> {
-    if value.is_empty() || value.len() > 20 || !value[value.len() - 1].is_ascii_digit() {
-        return None;
-    }
-    number::parse_i64(value)
 }
 
 /// An element to be written.

@@ -14,6 +14,8 @@ mod element;
 use element::Element;
 pub use element::Item;
 
+use crate::base::number::canonical_int;
+
 /// Total bytes and count.
 const HEAD: usize = 6;
 const END: u8 = 0xff;
@@ -209,7 +211,7 @@ impl Listpack {
 
     /// The first element equal to `needle` among `from` and those behind it; between two that are compared `skip` are passed over.
     pub fn find(&self, from: Pos, needle: &[u8], skip: usize) -> Option<Pos> {
-        let wanted = element::canonical_int(needle);
+        let wanted = canonical_int(needle);
         let (mut at, end) = (from.0 as usize, self.end());
         while at < end {
             let (item, size) = element::item_and_size(&self.as_bytes()[at..]);
