@@ -251,6 +251,7 @@ directives! {
     repl_mptcp: bool = false, "repl-mptcp", Free, MUTABLE | INERT | NEWER, "Multipath TCP between servers.";
     repl_backlog_size: u64 = 1 << 20, "repl-backlog-size", mem(1, LONG), MUTABLE, "Bytes of the stream kept for replicas that come back.";
     repl_backlog_ttl: i64 = 3600, "repl-backlog-ttl", num(0, LONG), MUTABLE, "Seconds the backlog outlives the last replica; 0 is for ever.";
+    repl_full_sync_buffer_limit: u64 = 16 << 20, "repl-full-sync-buffer-limit", mem(0, ULONG), MUTABLE | NEWER, "Memory that writes may take while a full copy travels to replicas; more goes to a temporary file in dir; 0 keeps all in memory.";
     replica_full_sync_buffer_limit: u64 = 0, "replica-full-sync-buffer-limit", mem(0, ULONG), MUTABLE | INERT | NEWER, "Stream a replica may hold while it loads a full copy.";
     replica_priority: i64 = 100, "replica-priority" | "slave-priority", num(0, INT), MUTABLE, "The lowest is promoted first; 0 never.";
     replica_announced: bool = true, "replica-announced", Free, MUTABLE, "Let Sentinel know of this replica.";

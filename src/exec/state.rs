@@ -3,8 +3,10 @@
 //! Who changes them: `repl` the role and the link, `persist` loading and save results, `server` shutdown.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -52,8 +54,10 @@ pub struct State {
     pub snapshot_epoch: AtomicU32,
     /// Writers put more into the running snapshot than its sink takes: clients are slowed down.
     pub snapshot_behind: AtomicBool,
-    /// Its sink took what there was: those who waited may go on.
-    pub snapshot_caught_up: Notify,
+    /// More is written while replicas sync than the disk takes: the same.
+    pub spill_behind: AtomicBool,
+    /// One of the two has caught up: those who waited may go on.
+    caught_up: Notify,
     /// The data that BGSAVE saves was flushed: its file is not to take the place of a newer one.
     pub save_unwanted: AtomicBool,
     /// Bytes that writers have put into the running snapshot, because they changed what it had not saved yet.
@@ -66,7 +70,36 @@ pub struct State {
     pub expire_shard: AtomicU32,
 }
 
+/// A sink may stand still for good: nobody waits longer than this for it.
+const GIVE_WAY: Duration = Duration::from_millis(5);
+/// Nor for the disk, which is our own.
+const GIVE_WAY_TO_DISK: Duration = Duration::from_millis(100);
+
 impl State {
+    /// Whether writers are to give way.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        self.snapshot_behind.load(Relaxed) || self.spill_behind.load(Relaxed)
+    }
+
+    /// What writers brought was taken: they may bring more. `flag` is one of the two.
+    pub fn caught_up(&self, flag: &AtomicBool) {
+        if flag.swap(false, Relaxed) {
+            self.caught_up.notify_waiters();
+        }
+    }
+
+    /// While something cannot follow the writers, everybody waits a moment, holding nothing.
+    pub async fn give_way(&self) {
+        let mut caught_up = pin!(self.caught_up.notified());
+        // Registered before looking, so that no news in between is missed.
+        caught_up.as_mut().enable();
+        if self.is_behind() {
+            let patience = if self.spill_behind.load(Relaxed) { GIVE_WAY_TO_DISK } else { GIVE_WAY };
+            let _ = tokio::time::timeout(patience, caught_up).await;
+        }
+    }
+
     pub fn is_replica(&self) -> bool {
         self.replica.load(Relaxed)
     }

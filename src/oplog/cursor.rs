@@ -52,28 +52,41 @@ impl Cursor {
     /// Up to `max_bytes` from the position on, without moving it. Empty when the reader has caught up.
     pub fn read(&mut self, max_bytes: usize) -> SmallVec<[Chunk; 8]> {
         self.step_over_consumed();
-        let mut chunks = SmallVec::new();
-        let mut left = max_bytes;
+        read_from(self.block(), self.position, max_bytes)
+    }
+
+    /// The same from a byte further on, `offset` being that of the first wanted; empty if it has not been appended yet.
+    ///
+    /// # Panics
+    /// If the offset lies before this position.
+    pub fn peek(&self, offset: i64, max_bytes: usize) -> SmallVec<[Chunk; 8]> {
+        match self.find(offset) {
+            Some((block, position)) => read_from(block, position, max_bytes),
+            None => SmallVec::new(),
+        }
+    }
+
+    /// A cursor of its own further on; `None` if that byte is neither there nor the next to come, or if this one is stale.
+    ///
+    /// # Panics
+    /// If the offset lies before this position.
+    pub fn split(&self, offset: i64) -> Option<Self> {
+        let (block, position) = self.find(offset)?;
+        self.log.attach_beside(block.clone(), position, self.epoch)
+    }
+
+    /// The block with this byte, or with the place where it will be.
+    fn find(&self, offset: i64) -> Option<(&Arc<Block>, usize)> {
+        assert!(offset >= self.next_offset(), "what lies behind a cursor may be gone");
         let mut block = self.block();
-        let mut position = self.position;
-        while left > 0 {
-            // The link before the length: once there is a link, the length read after it is final.
+        loop {
             let next = block.next();
-            let len = block.len();
-            let take = (len - position).min(left);
-            if take > 0 {
-                chunks.push(Chunk::new(block.clone(), position..position + take));
-                left -= take;
-            }
+            let position = (offset - block.start()) as usize;
             match next {
-                Some(next) => {
-                    block = next;
-                    position = 0;
-                }
-                None => break,
+                Some(next) if position >= block.capacity() => block = next,
+                _ => return (position <= block.len()).then_some((block, position)),
             }
         }
-        chunks
     }
 
     /// Moves on by `n` bytes that were read and dealt with.
@@ -106,6 +119,30 @@ impl Cursor {
             self.position = 0;
         }
     }
+}
+
+/// Up to `max_bytes` from this byte of this block on.
+fn read_from(mut block: &Arc<Block>, mut position: usize, max_bytes: usize) -> SmallVec<[Chunk; 8]> {
+    let mut chunks = SmallVec::new();
+    let mut left = max_bytes;
+    while left > 0 {
+        // The link before the length: once there is a link, the length read after it is final.
+        let next = block.next();
+        let len = block.len();
+        let take = (len - position).min(left);
+        if take > 0 {
+            chunks.push(Chunk::new(block.clone(), position..position + take));
+            left -= take;
+        }
+        match next {
+            Some(next) => {
+                block = next;
+                position = 0;
+            }
+            None => break,
+        }
+    }
+    chunks
 }
 
 impl Drop for Cursor {

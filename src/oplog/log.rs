@@ -246,6 +246,16 @@ impl Log {
         Cursor::new(self.clone(), block, position, self.epoch())
     }
 
+    /// A cursor in a block that another one of this epoch holds.
+    pub(super) fn attach_beside(self: &Arc<Self>, block: Arc<Block>, position: usize, epoch: u64) -> Option<Cursor> {
+        let mut state = self.state.lock();
+        if epoch != self.epoch() {
+            return None;
+        }
+        state.readers += 1;
+        Some(Cursor::new(self.clone(), block, position, epoch))
+    }
+
     /// Cursors attached and not stale.
     pub fn readers(&self) -> usize {
         self.state.lock().readers

@@ -141,7 +141,7 @@ pub fn walk_in_turn(
     if result.is_err() {
         engine.ks.abort_snapshot();
     }
-    caught_up(engine);
+    engine.state.caught_up(&engine.state.snapshot_behind);
     result
 }
 
@@ -164,13 +164,6 @@ fn version_to_write(settings: &Settings, readers: Dialect, fields_expire: bool) 
         );
     }
     OLDEST_WITH_FIELD_EXPIRY
-}
-
-/// What writers brought was taken: they may bring more.
-fn caught_up(engine: &Engine) {
-    if engine.state.snapshot_behind.swap(false, Relaxed) {
-        engine.state.snapshot_caught_up.notify_waiters();
-    }
 }
 
 fn pour(
@@ -206,7 +199,7 @@ fn pour(
             }
             let more = engine.ks.snapshot_step(ShardId(shard), STEP_ENTRIES);
             let bytes = std::mem::take(&mut saved.buffer.lock().bytes);
-            caught_up(engine);
+            engine.state.caught_up(&engine.state.snapshot_behind);
             sink.write_all(&bytes)?;
             delay(engine, saved, unwanted);
             if !more {

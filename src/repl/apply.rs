@@ -83,6 +83,9 @@ pub(super) async fn stream(mut connection: Connection) {
                 return;
             }
         }
+        if applier.engine.state.is_behind() {
+            applier.engine.state.give_way().await;
+        }
         if std::mem::take(&mut applier.ack_wanted) {
             follower.acknowledge(connection.attempt);
         }

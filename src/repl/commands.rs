@@ -6,7 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::feed::{Feed, FeedHandle, Order};
+use super::feed::{Feed, FeedHandle, Order, Stream};
 use super::greeting::{Answer, Greeting};
 use super::id::ReplOffset;
 use super::master::{Phase, Plan, Replica};
@@ -219,7 +219,7 @@ fn go_on(
     };
     let line = psync::continue_line(&identity, replica.greeting.capa.psync2);
     repl.replicas().add_partial(replica.clone(), now_ms);
-    feed.order(Order::Begin { line: Some(line), cursor });
+    feed.order(Order::Begin { line: Some(line), stream: Stream::Log(cursor) });
     engine.stats.counters.sync_partial_ok.fetch_add(1, Relaxed);
     true
 }
@@ -242,10 +242,11 @@ fn start_over(engine: &Engine, repl: &Repl, replica: Replica, feed: &FeedHandle,
         )));
     }
     if let Plan::Attach { offset } = replicas.add_full(replica, repl.running(), &cfg, &mut notes) {
-        match engine.log.attach(offset + 1) {
-            Some(cursor) => {
+        let behind = repl.behind().filter(|behind| behind.first_offset() == offset + 1);
+        match behind.and_then(|behind| behind.join(id)) {
+            Some(tail) => {
                 let line = tells_offset.then(|| psync::full_resync_line(&repl.identity(), offset));
-                feed.order(Order::Begin { line, cursor });
+                feed.order(Order::Begin { line, stream: Stream::Behind(Box::new(tail)) });
             }
             // The stream behind that snapshot is gone already: it waits for the next one.
             None => {

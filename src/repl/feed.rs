@@ -5,8 +5,8 @@
 //! makes the snapshot, in [`super::fullsync`].
 //!
 //! ```text
-//!   orders:   Begin(line, cursor) ---> Lanes / File --------------> (ACK) ---> stream from the cursor
-//!             Begin(line, cursor) ------------- partial resync -------------->
+//!   orders:   Begin(line, tail) -----> Lanes / File --------------> (ACK) ---> stream from the tail, then from the log
+//!             Begin(line, cursor) ------------- partial resync --------------> stream from the log
 //! ```
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use atomic_waker::AtomicWaker;
@@ -28,6 +28,8 @@ use super::fanout::{Fanout, Next};
 use super::greeting::{Answer, Greeting};
 use super::id::ReplOffset;
 use super::note::{Note, printable};
+use super::progress::Progress;
+use super::spill::{self, Held, Spill, Tail};
 use super::state::{Repl, log};
 use crate::base::clock;
 use crate::exec::call::Socket;
@@ -47,11 +49,27 @@ const TURN_BYTES: usize = 1 << 20;
 /// What a feed is told to do, in this order.
 pub enum Order {
     /// The answer to PSYNC, none to SYNC, and where the stream begins that follows.
-    Begin { line: Option<String>, cursor: Cursor },
+    Begin { line: Option<String>, stream: Stream },
     /// Take the snapshot from here.
     Lanes(Arc<Fanout>),
     /// Send this file.
     File { file: File, bytes: u64 },
+}
+
+/// Where a feed gets the stream from.
+pub enum Stream {
+    Log(Cursor),
+    /// What was written since the cut of its snapshot; from there it goes on to the log.
+    Behind(Box<Tail>),
+}
+
+impl Stream {
+    fn next_offset(&self) -> ReplOffset {
+        match self {
+            Self::Log(cursor) => cursor.next_offset(),
+            Self::Behind(tail) => tail.next_offset(),
+        }
+    }
 }
 
 /// The part of a feed that others hold.
@@ -63,6 +81,19 @@ pub struct FeedHandle {
     next_offset: AtomicI64,
     /// The snapshot it takes part in.
     lanes: Mutex<Option<Arc<Fanout>>>,
+    /// What it reads until it has caught up with the log.
+    spill: Mutex<Option<Arc<Spill>>>,
+    sync: Sync,
+}
+
+/// Of a full sync under way.
+#[derive(Default)]
+struct Sync {
+    /// Unix ms; 0 without one.
+    began_ms: AtomicI64,
+    sent_bytes: AtomicU64,
+    /// Of the file; 0 while it is not finished, or there will be none.
+    file_bytes: AtomicU64,
 }
 
 impl FeedHandle {
@@ -73,17 +104,29 @@ impl FeedHandle {
             waker: Arc::default(),
             next_offset: AtomicI64::new(-1),
             lanes: Mutex::default(),
+            spill: Mutex::default(),
+            sync: Sync::default(),
         })
     }
 
     pub fn order(&self, order: Order) {
         match &order {
-            Order::Begin { cursor, .. } => self.next_offset.store(cursor.next_offset(), Relaxed),
+            Order::Begin { stream, .. } => {
+                self.next_offset.store(stream.next_offset(), Relaxed);
+                if let Stream::Behind(tail) = stream {
+                    *self.spill.lock() = Some(tail.spill().clone());
+                    self.sync.began_ms.store(clock::now_ms(), Relaxed);
+                }
+            }
             Order::Lanes(fanout) => {
                 fanout.join(self.client.id, self.waker.clone());
                 *self.lanes.lock() = Some(fanout.clone());
             }
-            Order::File { .. } => {}
+            Order::File { bytes, .. } => {
+                // From here on bytes are counted, not keys.
+                self.sync.began_ms.store(clock::now_ms(), Relaxed);
+                self.sync.file_bytes.store(*bytes, Relaxed);
+            }
         }
         self.orders.lock().push(order);
         self.waker.wake();
@@ -96,28 +139,89 @@ impl FeedHandle {
 
     /// Whether `client-output-buffer-limit replica` ends it: what it has still to get out of the log is too much.
     pub fn is_over_limit(&self, engine: &Engine, now_ms: i64) -> bool {
-        let next = self.next_offset.load(Relaxed);
-        let behind = if next < 0 { 0 } else { (engine.log.end_offset() + 1 - next).max(0) as u64 };
-        self.client.out_bytes.store(behind as usize, Relaxed);
         let settings = engine.config.now();
+        let end = engine.log.end_offset();
+        self.client.out_bytes.store(self.held(end).memory_bytes as usize, Relaxed);
+        let counted = self.counted_from(settings.repl_full_sync_buffer_limit).map_or(0, |from| (end + 1 - from).max(0));
         let class = &settings.client_output_buffer_limit.replica;
-        self.client.soft_limit.is_exceeded(class, floor_bytes(engine), behind, now_ms)
+        self.client.soft_limit.is_exceeded(class, floor_bytes(engine), counted as u64, now_ms)
+    }
+
+    /// What it has still to get of the stream.
+    fn held(&self, end: ReplOffset) -> Held {
+        let next = self.next_offset.load(Relaxed);
+        match &*self.spill.lock() {
+            _ if next < 0 => Held::default(),
+            Some(spill) => spill.held(next, end),
+            None => Held { memory_bytes: (end + 1 - next).max(0) as u64, disk_bytes: 0 },
+        }
+    }
+
+    /// The first byte of the stream that its output limit counts.
+    fn counted_from(&self, budget_bytes: u64) -> Option<ReplOffset> {
+        let next = self.next_offset.load(Relaxed);
+        let from = self.spill.lock().as_ref().map_or(next, |spill| spill.counted_from(next, budget_bytes));
+        (next >= 0).then_some(from)
+    }
+
+    /// What would have kept it from being ended by its limit.
+    pub fn limit_advice(&self, engine: &Engine) -> String {
+        let syncing = self.sync.began_ms.load(Relaxed) != 0;
+        if syncing && engine.config.now().repl_full_sync_buffer_limit == 0 {
+            "Its full sync was under way, and what was written meanwhile stayed in memory: with \
+             repl-full-sync-buffer-limit above 0 it goes to disk and does not count"
+                .into()
+        } else if syncing {
+            "Its full sync was under way, and the disk did not take what was written meanwhile as fast as it came: a \
+             higher client-output-buffer-limit replica, or a faster or larger disk under `dir`, lets it succeed"
+                .into()
+        } else {
+            "It takes the stream more slowly than it is written: a higher client-output-buffer-limit replica, or a \
+             larger repl-backlog-size for its return, spares it a full sync"
+                .into()
+        }
+    }
+
+    /// Where its full sync stands, until it has caught up.
+    pub fn progress(&self, engine: &Engine) -> Option<Progress> {
+        let began_ms = self.sync.began_ms.load(Relaxed);
+        if began_ms == 0 {
+            return None;
+        }
+        let bytes = self.sync.sent_bytes.load(Relaxed);
+        let (done, total) = match self.sync.file_bytes.load(Relaxed) {
+            0 => {
+                let (saved, total) = (&engine.state.snapshot_keys_saved, &engine.state.snapshot_keys_total);
+                (saved.load(Relaxed), total.load(Relaxed))
+            }
+            file_bytes => (bytes, file_bytes),
+        };
+        Some(Progress { began_ms, done, total, bytes, waiting: self.held(engine.log.end_offset()) })
     }
 
     /// The log's end at which it will be worth looking again, if the replica takes nothing until then.
     pub fn look_again_at(&self, engine: &Engine) -> ReplOffset {
-        let next = self.next_offset.load(Relaxed);
-        if next < 0 || self.client.is_killed() {
-            return ReplOffset::MAX;
-        }
         let settings = engine.config.now();
+        let budget_bytes = settings.repl_full_sync_buffer_limit;
+        let Some(from) = self.counted_from(budget_bytes).filter(|_| !self.client.is_killed()) else {
+            return ReplOffset::MAX;
+        };
+        let spill = self.spill.lock().clone();
+        let end = engine.log.end_offset();
+        let spills_at = spill.map_or(ReplOffset::MAX, |spill| {
+            let look = spill.look(end, budget_bytes, &settings.dir);
+            if look.is_behind {
+                engine.state.spill_behind.store(true, Relaxed);
+            }
+            look.again_at
+        });
         let class = &settings.client_output_buffer_limit.replica;
         // Once the soft limit's time runs, the cron watches it.
         let soft = if self.client.soft_limit.is_running() { 0 } else { class.soft_bytes };
         let floor = floor_bytes(engine);
         let limit =
             [class.hard_bytes, soft].into_iter().filter(|limit| *limit != 0).map(|limit| limit.max(floor)).min();
-        limit.map_or(ReplOffset::MAX, |limit| (next - 1).saturating_add_unsigned(limit))
+        limit.map_or(ReplOffset::MAX, |limit| (from - 1).saturating_add_unsigned(limit)).min(spills_at)
     }
 }
 
@@ -179,7 +283,7 @@ pub struct Feed {
     out: Vec<u8>,
     out_sent: usize,
     stage: Stage,
-    cursor: Option<Cursor>,
+    stream: Option<Stream>,
     log_waiter: crate::oplog::Waiter,
     /// REPLCONF's number in the command table, for CLIENT LIST.
     replconf: u32,
@@ -211,7 +315,7 @@ impl Feed {
             out: Vec::new(),
             out_sent: 0,
             stage: Stage::Waiting,
-            cursor: None,
+            stream: None,
             log_waiter,
             replconf,
         }
@@ -250,7 +354,8 @@ impl Feed {
         notes.into_iter().for_each(log);
         self.repl.acks.notify_waiters();
         self.repl.count_good_replicas(&self.engine);
-        self.cursor = None;
+        self.stream = None;
+        *self.handle.spill.lock() = None;
         self.session.close(&self.engine);
         let _ = self.socket.shutdown().await;
     }
@@ -287,9 +392,9 @@ impl Feed {
         let orders = std::mem::take(&mut *self.handle.orders.lock());
         for order in orders {
             match order {
-                Order::Begin { line, cursor } => {
+                Order::Begin { line, stream } => {
                     self.out.extend_from_slice(line.unwrap_or_default().as_bytes());
-                    self.cursor = Some(cursor);
+                    self.stream = Some(stream);
                     if self.takes_stream() {
                         self.stage = Stage::Stream;
                     }
@@ -331,18 +436,18 @@ impl Feed {
             };
             match sent {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(Progress::Sent(n))) => {
+                Poll::Ready(Ok(Progressed::Sent(n))) => {
                     turn += n;
                     self.handle.client.net_out_bytes.fetch_add(n as u64, Relaxed);
                     self.engine.stats.counters.repl_out.fetch_add(n as u64, Relaxed);
                 }
-                Poll::Ready(Ok(Progress::Stage)) => return Poll::Ready(Woken::Again),
+                Poll::Ready(Ok(Progressed::Stage)) => return Poll::Ready(Woken::Again),
                 Poll::Ready(Err(end)) => return Poll::Ready(Woken::End(end)),
             }
         }
     }
 
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
         let n = wrote(ready!(Pin::new(&mut self.socket).poll_write(cx, &self.out[self.out_sent..])))?;
         self.out_sent += n;
         if self.out_sent == self.out.len() {
@@ -352,7 +457,7 @@ impl Feed {
         sent(n)
     }
 
-    fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
+    fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
         let id = self.id();
         let Stage::Lanes(fanout, piece) = &mut self.stage else { return Poll::Pending };
         if piece.is_none() {
@@ -362,7 +467,7 @@ impl Feed {
                 Poll::Ready(Next::End) => {
                     // What follows is the stream, once the replica has acknowledged; `read_requests` notices that.
                     self.stage = Stage::Waiting;
-                    return Poll::Ready(Ok(Progress::Stage));
+                    return Poll::Ready(Ok(Progressed::Stage));
                 }
                 Poll::Ready(Next::Broken) => return Poll::Ready(Err(End::Killed)),
             }
@@ -376,10 +481,11 @@ impl Feed {
         } else {
             fanout.progress(id);
         }
+        self.handle.sync.sent_bytes.fetch_add(n as u64, Relaxed);
         sent(n)
     }
 
-    fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
+    fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
         let Stage::File(sending) = &mut self.stage else { return Poll::Pending };
         if sending.sent == sending.buffer.len() {
             if sending.at == sending.bytes {
@@ -402,10 +508,11 @@ impl Feed {
         }
         let n = wrote(ready!(Pin::new(&mut self.socket).poll_write(cx, &sending.buffer[sending.sent..])))?;
         sending.sent += n;
+        self.handle.sync.sent_bytes.fetch_add(n as u64, Relaxed);
         sent(n)
     }
 
-    fn file_sent(&mut self) -> Result<Progress, End> {
+    fn file_sent(&mut self) -> Result<Progressed, End> {
         let mut notes = Vec::new();
         let goes_on = self.repl.replicas().bulk_sent(self.id(), clock::now_ms(), &mut notes);
         notes.into_iter().for_each(log);
@@ -414,11 +521,15 @@ impl Feed {
             return Err(End::Finished);
         }
         self.stage = Stage::Stream;
-        Ok(Progress::Stage)
+        Ok(Progressed::Stage)
     }
 
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, End>> {
-        let Some(cursor) = &mut self.cursor else { return Poll::Pending };
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
+        let cursor = match &mut self.stream {
+            Some(Stream::Log(cursor)) => cursor,
+            Some(Stream::Behind(_)) => return self.poll_behind(cx),
+            None => return Poll::Pending,
+        };
         if cursor.is_stale() {
             // The log holds another history now; this replica has to ask anew.
             return Poll::Ready(Err(End::Killed));
@@ -437,6 +548,34 @@ impl Feed {
         let n = wrote(ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..n])))?;
         cursor.advance(n);
         self.handle.next_offset.store(cursor.next_offset(), Relaxed);
+        sent(n)
+    }
+
+    /// What was written since the cut.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
+        let Some(Stream::Behind(tail)) = &mut self.stream else { return Poll::Pending };
+        let failed = |e| End::Failed(format!("Read error sending the replica what was written during its sync: {e}"));
+        let socket = Pin::new(&mut self.socket);
+        let wrote_now = match ready!(tail.poll_next(cx)).map_err(failed)? {
+            spill::Next::Disk => socket.poll_write(cx, tail.ahead()),
+            spill::Next::Log(chunks) => {
+                let mut slices = [io::IoSlice::new(&[]); 16];
+                let n = fill(&mut slices, &chunks);
+                socket.poll_write_vectored(cx, &slices[..n])
+            }
+            spill::Next::Stale => return Poll::Ready(Err(End::Killed)),
+            spill::Next::CaughtUp(cursor) => {
+                self.stream = Some(Stream::Log(cursor));
+                *self.handle.spill.lock() = None;
+                self.handle.sync.began_ms.store(0, Relaxed);
+                // Its limit is that of all others now.
+                self.engine.state.log_watched_at.store(0, Relaxed);
+                return Poll::Ready(Ok(Progressed::Stage));
+            }
+        };
+        let n = wrote(ready!(wrote_now))?;
+        tail.advance(n);
+        self.handle.next_offset.store(tail.next_offset(), Relaxed);
         sent(n)
     }
 
@@ -494,7 +633,7 @@ impl Feed {
         if more {
             self.repl.acks.notify_waiters();
         }
-        if matches!(self.stage, Stage::Waiting) && self.cursor.is_some() && self.takes_stream() {
+        if matches!(self.stage, Stage::Waiting) && self.stream.is_some() && self.takes_stream() {
             self.stage = Stage::Stream;
         }
     }
@@ -513,14 +652,14 @@ fn refuse(engine: &Engine, client: &ClientHandle, argv: Argv<'_>) -> End {
     End::Failed(format!("Replica generated a reply to command '{name}', disconnecting it: {who}"))
 }
 
-enum Progress {
+enum Progressed {
     Sent(usize),
     /// The stage changed.
     Stage,
 }
 
-fn sent<E>(n: usize) -> Poll<Result<Progress, E>> {
-    Poll::Ready(Ok(Progress::Sent(n)))
+fn sent<E>(n: usize) -> Poll<Result<Progressed, E>> {
+    Poll::Ready(Ok(Progressed::Sent(n)))
 }
 
 fn wrote(result: io::Result<usize>) -> Result<usize, End> {

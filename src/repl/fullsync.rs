@@ -12,11 +12,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 
 use super::fanout::Fanout;
-use super::feed::Order;
+use super::feed::{Order, Stream};
 use super::master::{Phase, Running, Start, Target};
 use super::note::Note;
 use super::psync;
 use super::restart;
+use super::spill::Spill;
 use super::state::{Repl, log};
 use super::upkeep::master_config;
 use crate::base::{clock, rand};
@@ -55,7 +56,7 @@ pub fn look(engine: &Arc<Engine>, repl: &Arc<Repl>, now_ms: i64) {
 }
 
 /// With every gate held: the replicas get their place in the stream.
-fn cut(engine: &Engine, repl: &Repl, start: &Start, fanout: Option<&Arc<Fanout>>) -> Cut {
+fn cut(engine: &Arc<Engine>, repl: &Repl, start: &Start, fanout: Option<&Arc<Fanout>>) -> Cut {
     let offset = engine.log.end_offset();
     let identity = repl.identity();
     let stream_db = if engine.state.is_replica() {
@@ -67,12 +68,21 @@ fn cut(engine: &Engine, repl: &Repl, start: &Start, fanout: Option<&Arc<Fanout>>
     };
     // Whoever is fed from here on may fall behind.
     engine.state.log_watched_at.store(0, Relaxed);
+    let watched = Arc::downgrade(engine);
+    let behind = Spill::new(engine.log.attach_end(), move || {
+        if let Some(engine) = watched.upgrade() {
+            engine.state.caught_up(&engine.state.spill_behind);
+            engine.state.log_watched_at.store(0, Relaxed);
+        }
+    });
+    repl.set_behind(Some(behind.clone()));
     let mut replicas = repl.replicas();
     replicas.started(start, offset);
     for replica in replicas.iter().filter(|r| start.ids.contains(&r.id)) {
         let Some(feed) = repl.feed(replica.id) else { continue };
         let line = (!replica.pre_psync).then(|| psync::full_resync_line(&identity, offset));
-        feed.order(Order::Begin { line, cursor: engine.log.attach_end() });
+        let Some(tail) = behind.join(replica.id) else { continue };
+        feed.order(Order::Begin { line, stream: Stream::Behind(Box::new(tail)) });
         if let Some(fanout) = fanout {
             feed.order(Order::Lanes(fanout.clone()));
         }
@@ -130,7 +140,10 @@ fn to_disk(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {
     let result = write_file(engine, repl, start, path);
     match &result {
         Ok(bytes) => log(Note::notice(format!("Background saving terminated with success: {bytes} bytes"))),
-        Err(e) => log(Note::warning(format!("Background saving error: {e}"))),
+        Err(e) => {
+            log(Note::warning(format!("Background saving error: {e}")));
+            log(Note::notice("With repl-diskless-sync yes a full sync needs no room on this disk"));
+        }
     }
     done(engine, repl, Target::Disk, result.is_ok().then_some(path));
 }
@@ -164,6 +177,7 @@ fn done(engine: &Arc<Engine>, repl: &Arc<Repl>, target: Target, made: Option<&Pa
         let receivers: Vec<u64> = replicas.iter().filter(|r| r.phase == Phase::WaitEnd).map(|r| r.id).collect();
         disconnect = replicas.finished(target, made.is_some(), now_ms, &mut notes);
         repl.set_running(Running::Nothing);
+        repl.set_behind(None);
         if let (Target::Disk, Some(path)) = (target, made) {
             for id in receivers {
                 let opened = File::open(path).and_then(|file| file.metadata().map(|m| (file, m.len())));

@@ -570,6 +570,11 @@ impl MasterLink {
             State::Transfer { loading: true } => self.lost_while_loading = Some(error),
             State::Transfer { loading: false } => {
                 warn(actions, format!("I/O error trying to sync with MASTER: {error}"));
+                note(
+                    actions,
+                    "The data had not arrived in full. If it was the master that ended the link, its log says why: often \
+                     repl-timeout or client-output-buffer-limit replica, to be raised there",
+                );
                 self.retry_at_once(now_ms, actions);
             }
             State::Connected => {

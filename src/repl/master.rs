@@ -12,6 +12,7 @@
 use super::greeting::{Capa, Filter, Greeting};
 use super::id::ReplOffset;
 use super::note::{Note, address};
+use super::progress::{Progress, TELL_EVERY_MS};
 use crate::rdb::Dialect;
 
 /// How far the full resync of a replica has come.
@@ -75,6 +76,9 @@ pub struct Replica {
     pub asked_ms: i64,
     /// While its socket takes part in a snapshot: since when it takes nothing.
     pub stalled_ms: Option<i64>,
+    /// Where its full sync stands, and when that was last told in the log. Brought up to date by the caller.
+    pub progress: Option<Progress>,
+    pub told_ms: i64,
 }
 
 impl Replica {
@@ -93,6 +97,8 @@ impl Replica {
             waits_for_ack: false,
             asked_ms: now_ms,
             stalled_ms: None,
+            progress: None,
+            told_ms: now_ms,
         }
     }
 
@@ -134,7 +140,8 @@ impl Replica {
         let ip = self.host();
         let (port, offset, lag) = (self.greeting.listening_port, self.ack_offset, self.lag_s(now_ms));
         let lag_ms = self.lag_ms(lacking_ms, now_ms);
-        Some(format!("ip={ip},port={port},state={state},offset={offset},lag={lag},lag_ms={lag_ms}"))
+        let sync = self.progress.map(|progress| format!(",{}", progress.info(now_ms))).unwrap_or_default();
+        Some(format!("ip={ip},port={port},state={state},offset={offset},lag={lag},lag_ms={lag_ms}{sync}"))
     }
 
     /// Whether bytes of the stream are to be sent to it now.
@@ -254,6 +261,10 @@ impl Replicas {
     /// In the order they came.
     pub fn iter(&self) -> impl Iterator<Item = &Replica> {
         self.list.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Replica> {
+        self.list.iter_mut()
     }
 
     pub fn get(&self, id: u64) -> Option<&Replica> {
@@ -454,7 +465,14 @@ impl Replicas {
             chores.push(Chore::Ping);
         }
         let sockets = running == Running::Snapshot(Target::Sockets);
-        for replica in &self.list {
+        for replica in &mut self.list {
+            if now_ms - replica.told_ms >= TELL_EVERY_MS
+                && let Some(progress) = replica.progress
+            {
+                replica.told_ms = now_ms;
+                let text = format!("Sync of replica {}: {}", replica.name(), progress.describe(now_ms));
+                chores.push(Chore::Log(Note::notice(text)));
+            }
             let silent = |since_ms: i64| now_ms - since_ms > cfg.timeout_ms;
             let timed_out = match replica.phase {
                 Phase::WaitStart => {
@@ -472,6 +490,11 @@ impl Replicas {
             if let Some(what) = timed_out {
                 let text = format!("Disconnecting timedout replica ({what}): {}", replica.name());
                 chores.push(Chore::Log(Note::warning(text)));
+                chores.push(Chore::Log(Note::notice(format!(
+                    "It took nothing for more than {} seconds; if that is no fault of the line, a larger repl-timeout \
+                     here and there helps",
+                    cfg.timeout_ms / 1000
+                ))));
                 chores.push(Chore::Disconnect(replica.id));
             }
         }

@@ -14,6 +14,7 @@ pub mod id;
 mod link;
 pub mod master;
 mod note;
+mod progress;
 pub mod psync;
 mod receive;
 pub mod replicaof;
@@ -21,6 +22,7 @@ pub mod report;
 pub mod restart;
 #[cfg(test)]
 mod sim;
+pub mod spill;
 pub mod state;
 mod timeline;
 pub mod transfer;

@@ -27,6 +27,7 @@ use super::follower::{Attempt, Follower};
 use super::handshake::Event;
 use super::id::{ReplId, Resume};
 use super::link::{Connection, reason};
+use super::progress::TELL_EVERY_MS;
 use super::transfer::{Framing, Piece, Receiver};
 use crate::base::{clock, log, rand};
 use crate::config::DisklessLoad;
@@ -62,6 +63,7 @@ pub(super) async fn receive(connection: &mut Connection, from: Option<Resume>) -
     let mut receiver = Receiver::new();
     let mut job: Option<(Sender<Chunk>, JoinHandle<Result<(), Failure>>)> = None;
     let mut whole = false;
+    let mut told_ms = clock::now_ms();
     while !whole {
         let (mut begun, mut payload) = (None, Vec::new());
         let used = receiver.receive(&connection.received, |piece| match piece {
@@ -76,6 +78,11 @@ pub(super) async fn receive(connection: &mut Connection, from: Option<Resume>) -
         };
         follower.step(Some(attempt), Event::Heard)?;
         follower.repl.link.sync_read_bytes.store(receiver.received_bytes() as i64, Relaxed);
+        let now_ms = clock::now_ms();
+        if job.is_some() && now_ms - told_ms >= TELL_EVERY_MS {
+            told_ms = now_ms;
+            log::notice!("MASTER <-> REPLICA sync: {}", follower.repl.link.progress().describe(now_ms));
+        }
         if let Some(framing) = begun {
             job = Some(begin(&follower, attempt, from, framing));
         }
@@ -153,6 +160,7 @@ fn begin(
         Framing::Marked => -1,
     };
     follower.repl.link.sync_total_bytes.store(total_bytes, Relaxed);
+    follower.repl.link.sync_began_ms.store(clock::now_ms(), Relaxed);
     let (queue, chunks) = mpsc::channel(QUEUE);
     let payload = Payload { chunks, current: Vec::new(), at: 0, ended: false };
     let job = Job { follower: follower.clone(), attempt, from, payload };
@@ -275,6 +283,7 @@ impl Job {
             .map_err(|e| fault("Opening the temp file needed for MASTER <-> REPLICA synchronization", &e))?;
         while let Some(bytes) = self.payload.next().map_err(|_| given_up())? {
             file.write_all(&bytes).map_err(|e| {
+                log::notice!("With repl-diskless-load swapdb or on-empty-db a full sync needs no room on this disk");
                 fault(
                     "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA \
                      synchronization",

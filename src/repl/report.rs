@@ -22,7 +22,8 @@ pub fn info(engine: &Engine) -> Vec<(String, String)> {
         add("slave_read_only", u8::from(settings.replica_read_only).to_string());
         add("replica_announced", u8::from(settings.replica_announced).to_string());
     }
-    let replicas = repl.replicas();
+    let mut replicas = repl.replicas();
+    repl.note_progress(engine, &mut replicas);
     add("connected_slaves", replicas.len().to_string());
     if settings.min_replicas_to_write > 0 && settings.min_replicas_max_lag > 0 {
         add("min_slaves_good_slaves", engine.state.good_replicas.load(Relaxed).to_string());
@@ -74,6 +75,7 @@ fn link(repl: &Repl, engine: &Engine, now_ms: i64, add: &mut impl FnMut(&str, St
         add("master_sync_left_bytes", (total - read).to_string());
         add("master_sync_perc", format!("{percent:.2}"));
         add("master_sync_last_io_seconds_ago", last_io.to_string());
+        add("master_sync_eta_seconds", link.progress().left_s(now_ms).to_string());
     }
     if !connected {
         add("master_link_down_since_seconds", seconds_since(link.down_since_ms.load(Relaxed)).to_string());

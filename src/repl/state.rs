@@ -18,6 +18,8 @@ use super::handshake::LinkState;
 use super::id::{Identity, ReplId, ReplOffset, Resume};
 use super::master::{Phase, Replicas, Running};
 use super::note::Note;
+use super::progress::Progress;
+use super::spill::Spill;
 use super::timeline::Timeline;
 use crate::base::log::Level;
 use crate::base::{clock, rand};
@@ -36,6 +38,8 @@ pub struct LinkStatus {
     /// Size of the payload; -1 while unknown (a payload ended by a mark).
     pub sync_total_bytes: AtomicI64,
     pub sync_read_bytes: AtomicI64,
+    /// When the payload began, unix ms.
+    pub sync_began_ms: AtomicI64,
     /// Since when the link is down, unix ms; 0 while it never was up, -1 while it is up.
     pub down_since_ms: AtomicI64,
     /// Offset of the last byte applied or, while the link is down, of the point to go on from; 1 without one.
@@ -71,6 +75,18 @@ impl LinkStatus {
         }
     }
 
+    /// Where the transfer of the payload stands.
+    pub fn progress(&self) -> Progress {
+        let bytes = self.sync_read_bytes.load(Relaxed).max(0) as u64;
+        Progress {
+            began_ms: self.sync_began_ms.load(Relaxed),
+            done: bytes,
+            total: self.sync_total_bytes.load(Relaxed).max(0) as u64,
+            bytes,
+            ..Progress::default()
+        }
+    }
+
     pub fn is_connected(&self) -> bool {
         self.state() == LinkState::Connected
     }
@@ -86,6 +102,8 @@ pub struct Repl {
     feeds: Mutex<HashMap<u64, Arc<FeedHandle>>>,
     /// The snapshot for replicas that is being made.
     running: Mutex<Running>,
+    /// What was written since its cut, for those who come for its file.
+    behind: Mutex<Option<Arc<Spill>>>,
     /// Since when, unix s.
     running_since_s: AtomicI64,
     /// When the next once-a-second look is due, unix ms.
@@ -106,6 +124,7 @@ impl Default for Repl {
             timeline: Mutex::default(),
             feeds: Mutex::default(),
             running: Mutex::new(Running::Nothing),
+            behind: Mutex::default(),
             running_since_s: AtomicI64::new(0),
             next_look_ms: AtomicI64::new(0),
             link: LinkStatus::default(),
@@ -200,6 +219,24 @@ impl Repl {
 
     pub(super) fn running(&self) -> Running {
         *self.running.lock()
+    }
+
+    /// What was written since the cut of the running snapshot.
+    pub(super) fn behind(&self) -> Option<Arc<Spill>> {
+        self.behind.lock().clone()
+    }
+
+    pub(super) fn set_behind(&self, spill: Option<Arc<Spill>>) {
+        let old = std::mem::replace(&mut *self.behind.lock(), spill);
+        drop(old);
+    }
+
+    /// Has each replica's entry tell where its full sync stands.
+    pub(super) fn note_progress(&self, engine: &Engine, replicas: &mut Replicas) {
+        let feeds = self.feeds.lock();
+        for replica in replicas.iter_mut() {
+            replica.progress = feeds.get(&replica.id).and_then(|feed| feed.progress(engine));
+        }
     }
 
     /// Seconds the snapshot for replicas has taken, -1 if there is none.

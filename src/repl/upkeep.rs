@@ -9,6 +9,7 @@ use super::fullsync;
 use super::handover;
 use super::id::ReplOffset;
 use super::master::{Chore, MasterConfig, Phase};
+use super::note::Note;
 use super::state::{Repl, log};
 use crate::base::clock;
 use crate::exec::client::ClientHandle;
@@ -68,6 +69,7 @@ pub fn enforce_output_limits(engine: &Engine) {
     for feed in repl.feeds() {
         if !feed.client.is_killed() && feed.is_over_limit(engine, now_ms) {
             output_limit::note(engine, &feed.client);
+            log(Note::notice(feed.limit_advice(engine)));
             feed.client.kill();
         }
         look_at = look_at.min(feed.look_again_at(engine));
@@ -86,6 +88,7 @@ fn look_after_replicas(engine: &Arc<Engine>, repl: &Repl, now_ms: i64) {
                 replica.stalled_ms = stalled_ms;
             }
         }
+        repl.note_progress(engine, &mut replicas);
         let paused = repl.failover().is_active();
         let has_backlog = engine.log.backlog().is_some();
         let cfg = master_config(engine);

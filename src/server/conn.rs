@@ -9,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -81,9 +80,6 @@ impl Blocked {
 
 /// Unread input of a blocked client is kept, but not without end.
 const BLOCKED_INPUT_MAX: usize = 1 << 20;
-
-/// How long a request may be held up for a snapshot.
-const GIVE_WAY: Duration = Duration::from_millis(5);
 
 pub struct Conn<S> {
     engine: Arc<Engine>,
@@ -179,8 +175,8 @@ impl<S: Socket + 'static> Conn<S> {
                     }
                 }
             }
-            if self.engine.state.snapshot_behind.load(Relaxed) {
-                give_way(self.engine.clone()).await;
+            if self.engine.state.is_behind() {
+                self.engine.state.give_way().await;
             }
             let next = if self.closing { Next::Close } else { self.execute() };
             match next {
@@ -413,16 +409,5 @@ impl<S: Socket + 'static> Conn<S> {
         }
         handle.out_bytes.store(size, Relaxed);
         output_limit::ends(&self.engine, handle, clock::now_ms())
-    }
-}
-
-/// While a snapshot's sink cannot follow the writers, everybody waits a moment, holding nothing.
-async fn give_way(engine: Arc<Engine>) {
-    let mut caught_up = pin!(engine.state.snapshot_caught_up.notified());
-    // Registered before looking, so that no news in between is missed.
-    caught_up.as_mut().enable();
-    if engine.state.snapshot_behind.load(Relaxed) {
-        // A sink may stand still for good: nobody waits longer than this for it.
-        let _ = tokio::time::timeout(GIVE_WAY, caught_up).await;
     }
 }

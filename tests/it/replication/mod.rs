@@ -52,6 +52,7 @@ macro_rules! for_each_order {
 mod chains;
 mod full_sync;
 mod lag;
+mod long_sync;
 mod partial_sync;
 mod promises;
 mod promotion;
