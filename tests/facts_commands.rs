@@ -23,8 +23,8 @@ const DELIBERATE: &[(&str, &str, &str)] = &[
     ("xtrim", "arguments", "has KEEPREF, DELREF and ACKED, as Redis 8.2"),
 ];
 
-/// Commands of Redis 8.2, which was not asked.
-const NEWER: &[&str] = &["xackdel", "xdelex"];
+/// Commands of Redis 8.2 and 8.4, which were not asked.
+const NEWER: &[&str] = &["delex", "digest", "xackdel", "xdelex"];
 
 type Facts = BTreeMap<String, Value>;
 

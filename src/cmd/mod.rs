@@ -1,6 +1,7 @@
 //! Floor 4: the data commands, a file a family. A handler sees data and arguments, never a connection.
 
 pub mod bitmap;
+pub mod compare;
 pub mod counter;
 pub mod database;
 pub mod dump;
@@ -134,6 +135,7 @@ const fn command(row: &'static Row, run: DataFn) -> DataCommand {
 pub fn commands() -> impl Iterator<Item = &'static DataCommand> {
     [
         bitmap::COMMANDS,
+        compare::COMMANDS,
         counter::COMMANDS,
         database::COMMANDS,
         dump::COMMANDS,

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::compare::Comparison;
 use super::{DataCommand, Effect, command, next_value};
 use crate::base::{Error, number};
 use crate::keyspace::{Data, Entry, EventClass, KeepTtl, Key, ValueRef};
@@ -22,20 +23,6 @@ pub const APPEND: Row = Row {
     group: Group::String,
     complexity: "O(N), N being the length of what is added",
     summary: "Adds to the end of a string, creating it where there is none.",
-    ..Row::EMPTY
-};
-
-pub const DELIFEQ: Row = Row {
-    name: "delifeq",
-    arity: 3,
-    syntax: "key:key value",
-    flags: WRITE.or(FAST),
-    cats: STRING,
-    keys: &[KeySpec::at(1, RM.or(DELETE))],
-    since: "9.0.0",
-    group: Group::String,
-    complexity: "O(1)",
-    summary: "Removes a key if its string equals the given one.",
     ..Row::EMPTY
 };
 
@@ -276,7 +263,6 @@ pub const SUBSTR: Row = Row {
 
 pub const COMMANDS: &[DataCommand] = &[
     command(&APPEND, append),
-    command(&DELIFEQ, delifeq),
     command(&GET, get),
     command(&GETDEL, getdel),
     command(&GETEX, getex),
@@ -422,8 +408,7 @@ enum Condition<'a> {
     Always,
     Absent,
     Present,
-    Equal(&'a [u8]),
-    NotEqual(&'a [u8]),
+    If(Comparison<'a>),
 }
 
 fn set(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
@@ -455,10 +440,8 @@ fn set_with_options(
             condition = Condition::Absent;
         } else if unconditional && a.flag("XX") {
             condition = Condition::Present;
-        } else if unconditional && a.option("IFEQ") {
-            condition = Condition::Equal(a.next()?);
-        } else if unconditional && a.option("IFNE") {
-            condition = Condition::NotEqual(a.next()?);
+        } else if unconditional && let Some(comparison) = Comparison::option(a)? {
+            condition = Condition::If(comparison);
         } else if a.flag("GET") {
             get = true;
             get_words.push(a.position() - 1);
@@ -475,8 +458,7 @@ fn set_with_options(
         None if keep => Expiry::Keep,
         None => Expiry::None,
     };
-    let mut text = itoa::Buffer::new();
-    let compares = matches!(condition, Condition::Equal(_) | Condition::NotEqual(_));
+    let compares = matches!(condition, Condition::If(_));
     let allowed = if get || compares {
         let old = db.get_str(key)?;
         if get {
@@ -486,14 +468,13 @@ fn set_with_options(
             Condition::Always => true,
             Condition::Absent => old.is_none(),
             Condition::Present => old.is_some(),
-            Condition::Equal(want) => old.is_some_and(|v| v.as_str(&mut text) == want),
-            Condition::NotEqual(want) => old.is_none_or(|v| v.as_str(&mut text) != want),
+            Condition::If(comparison) => comparison.is_met(old),
         }
     } else {
         match condition {
             Condition::Absent => db.find(key).is_none(),
             Condition::Present => db.find(key).is_some(),
-            Condition::Always | Condition::Equal(_) | Condition::NotEqual(_) => true,
+            Condition::Always | Condition::If(_) => true,
         }
     };
     if !allowed {
@@ -514,6 +495,14 @@ fn set_with_options(
         return Ok(Effect::Verbatim);
     }
     let Expiry::At(at) = expiry else {
+        if compares {
+            // Older replicas know no such condition, and it was met.
+            let mut argv = set_plainly(key.bytes, value, own);
+            if keep {
+                argv.push(b"KEEPTTL");
+            }
+            return Ok(Effect::Rewrite(argv));
+        }
         if get_words.is_empty() {
             return Ok(Effect::Verbatim);
         }
@@ -528,14 +517,19 @@ fn set_with_options(
 
 /// SET with an absolute expiry: what a relative one is for replicas.
 fn set_at(key: &[u8], value: &[u8], own: Option<&Bytes>, at_ms: i64) -> Effect {
+    let mut argv = set_plainly(key, value, own);
+    argv.push(b"PXAT");
+    argv.push(itoa::Buffer::new().format(at_ms).as_bytes());
+    Effect::Rewrite(argv)
+}
+
+fn set_plainly(key: &[u8], value: &[u8], own: Option<&Bytes>) -> OwnedArgv {
     let mut argv = OwnedArgv::from_words([b"SET", key]);
     match own {
         Some(own) => argv.push_bytes(own.clone()),
         None => argv.push(value),
     }
-    argv.push(b"PXAT");
-    argv.push(itoa::Buffer::new().format(at_ms).as_bytes());
-    Effect::Rewrite(argv)
+    argv
 }
 
 fn set_for(
@@ -596,21 +590,6 @@ fn getdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
     }
     db.delete(key);
     Ok(Effect::rewrite([b"DEL", key.bytes]))
-}
-
-fn delifeq(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
-    let (key, want) = (a.key()?, a.next()?);
-    let mut text = itoa::Buffer::new();
-    let equal = match db.find(key).map(Entry::value) {
-        Some(v) if v.kind() != crate::keyspace::Type::String => return Err(Error::WrongType),
-        Some(v) => v.as_str(&mut text) == want,
-        None => false,
-    };
-    if equal {
-        db.delete(key);
-    }
-    out.int(i64::from(equal));
-    Ok(if equal { Effect::rewrite([b"DEL", key.bytes]) } else { Effect::None })
 }
 
 fn getex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {

@@ -33,4 +33,5 @@ mod types_list;
 mod types_set;
 mod types_sort;
 mod types_stream;
+mod types_string;
 mod types_zset;

@@ -106,17 +106,33 @@ fn what_expired_is_unlinked_where_the_directive_says_so() {
 fn what_has_no_time_left_is_unlinked_where_a_directive_says_so() {
     for lazy in ["yes", "no"] {
         same(&[
-            &format!("config set lazyfree-lazy-expire {lazy} lazyfree-lazy-server-del {lazy}"),
+            &format!("config set lazyfree-lazy-expire {lazy}"),
             "set a 1",
             "expire a -1",
             "sadd a x",
             "pexpireat a 1",
             "set a 1",
             "getex a exat 1",
-            "set a 1",
-            r#"restore a 1 "\x00\xc0\x01\x0a\x00\x26\x78\xe7\xb6\xd1\x01\x11\xfc" replace absttl"#,
         ]);
     }
+}
+
+/// Stock servers older than the condition follow as well.
+#[test]
+fn what_was_compared_is_sent_as_if_it_had_not_been() {
+    let commands = [
+        "set a 1",
+        "set a 2 ifeq 1",
+        "set a 2 ifeq 1",
+        "set a 3 ifne 2 get",
+        "set a 3 ifne 1 keepttl get",
+        "set a 4 ifeq 3 px 100000",
+        "delex a ifne 4",
+        "delex a ifeq 4",
+        "delex a",
+    ];
+    let told = ["SELECT 0", "SET a 1", "SET a 2", "SET a 3 KEEPTTL", "SET a 4 PXAT <ms>", "DEL a"];
+    assert_eq!(stream_of(Kind::Pando, &commands), told);
 }
 
 /// As Redis 8.0 does it.
@@ -250,6 +266,16 @@ fn sets_leave_no_choice_to_replicas() {
         "sdiffstore d none",
         "srem a 3",
     ]);
+}
+
+/// Since 7.2.
+#[test]
+fn what_a_restore_without_time_left_took_away_is_unlinked_where_such_things_are_lazy() {
+    for (lazy, told) in [("yes", "UNLINK a"), ("no", "DEL a")] {
+        let lazy = format!("config set lazyfree-lazy-server-del {lazy}");
+        let restore = r#"restore a 1 "\x00\xc0\x01\x0a\x00\x26\x78\xe7\xb6\xd1\x01\x11\xfc" replace absttl"#;
+        assert_eq!(stream_of(Kind::Pando, &[&lazy, "set a 1", restore])[1..], ["SET a 1", told]);
+    }
 }
 
 /// Since 7.2.
