@@ -239,6 +239,7 @@ directives! {
     masterauth: Secret = Secret::default(), "masterauth" | "primaryauth", text(true), MUTABLE | SENSITIVE, "Password the master asks for.";
     masteruser: String = String::new(), "masteruser" | "primaryuser", text(true), MUTABLE | SENSITIVE, "User to log in to the master as.";
     replica_serve_stale_data: bool = true, "replica-serve-stale-data" | "slave-serve-stale-data", Free, MUTABLE, "Answer from old data while the master is out of reach.";
+    replica_lineage_fence: bool = true, "replica-lineage-fence", Free, MUTABLE | NEWER, "A replica of 1000 keys or more keeps them when its master comes back with another history and less than a tenth of them, unasked; REPLICAOF host port FORCE takes them.";
     replica_read_only: bool = true, "replica-read-only" | "slave-read-only", Free, MUTABLE, "Refuse writes from clients on a replica.";
     repl_diskless_sync: bool = true, "repl-diskless-sync", Free, MUTABLE, "Send a full copy straight to the replicas, without a file.";
     repl_diskless_sync_delay: i64 = 5, "repl-diskless-sync-delay", num(0, INT), MUTABLE, "Seconds to wait for more replicas before a diskless copy starts.";

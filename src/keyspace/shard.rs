@@ -166,6 +166,11 @@ impl Keyspace {
         })
     }
 
+    /// Keys of all databases.
+    pub fn keys(&self) -> u64 {
+        (0..self.databases()).map(|db| self.count(db).0 as u64).sum()
+    }
+
     /// Hashes with fields that expire, in one database.
     pub fn count_volatile(&self, db: usize) -> usize {
         (0..self.shards()).map(|i| self.lock(ShardId(i)).dbs[db].volatile).sum()

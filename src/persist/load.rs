@@ -97,14 +97,26 @@ pub enum Expired {
     Keep,
 }
 
-/// Reads all of it for nothing.
-pub fn verify(source: impl Read) -> Result<(), LoadError> {
+/// Reads all of it for nothing but to count its keys.
+pub fn verify(source: impl Read) -> Result<u64, LoadError> {
     let mut reader = Reader::begin(
         source,
         ReadOptions { verify: !crate::rdb::SKIP_CHECKSUM.load(Relaxed), payloads: Payloads::Skip },
     )?;
-    while !matches!(reader.next_event()?, Event::Eof(_)) {}
-    Ok(())
+    let mut keys = 0;
+    loop {
+        match reader.next_event()? {
+            Event::Eof(_) => return Ok(keys),
+            Event::Key { .. } => keys += 1,
+            Event::SelectDb(_)
+            | Event::Aux { .. }
+            | Event::ResizeDb { .. }
+            | Event::SlotInfo { .. }
+            | Event::SlotImport { .. }
+            | Event::Function(_)
+            | Event::ModuleAux { .. } => {}
+        }
+    }
 }
 
 /// Says how far a load is, and how long it should rest after each key (`key-load-delay`, a test's wish).

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
+use super::fence;
 use super::handover;
 use super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
 use super::id::Resume;
@@ -155,6 +156,25 @@ impl Follower {
         self.drive(Some(from), |machine, now_ms, actions| machine.receive(now_ms, bytes, actions))
     }
 
+    /// REPLICAOF … FORCE, with the master that is followed already.
+    pub fn force(self: &Arc<Self>) {
+        self.step(None, Event::Force);
+    }
+
+    /// Whether the transfer under way may have to be refused.
+    pub(super) fn is_doubtful(&self, from: Attempt) -> bool {
+        let link = self.link.lock();
+        self.is_current(from) && link.machine.is_doubtful()
+    }
+
+    /// A transfer brings so many keys. `None` if it is not to take the place of what is held.
+    pub(super) fn offered(self: &Arc<Self>, from: Attempt, keys: u64) -> Option<()> {
+        let held = self.engine.ks.keys();
+        let (_, taken) =
+            self.drive(Some(from), |machine, now_ms, actions| machine.offered(now_ms, held, keys, actions))?;
+        taken.then_some(())
+    }
+
     /// Ends a link on which the master was not heard for too long.
     pub(super) fn time_out(self: &Arc<Self>, from: Attempt) -> Option<()> {
         let held = Some(self.standing());
@@ -191,6 +211,7 @@ impl Follower {
             status.set_state(state);
             status.sync_in_progress.store(state == LinkState::Sync, Relaxed);
         }
+        *status.fenced.lock() = machine.fenced();
         let down = if state == LinkState::Connected { -1 } else { machine.down_since_ms().unwrap_or(0) };
         status.down_since_ms.store(down, Relaxed);
         let master = machine.master().map(|(host, port)| (host.to_owned(), port));
@@ -255,6 +276,7 @@ impl Follower {
             listening_port: if s.replica_announce_port != 0 { s.replica_announce_port } else { s.port },
             announce_ip: some(&s.replica_announce_ip),
             timeout_ms: s.repl_timeout.saturating_mul(1000),
+            fence_keys: s.replica_lineage_fence.then_some(fence::MIN_KEYS),
         }
     }
 }

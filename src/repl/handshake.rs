@@ -16,6 +16,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use super::fence::{self, Fenced};
 use super::id::{ReplId, ReplOffset, Resume};
 use super::note::{Note, address, printable};
 use crate::base::number::parse_i64;
@@ -37,11 +38,20 @@ pub struct LinkConfig {
     pub announce_ip: Option<String>,
     /// `repl-timeout`
     pub timeout_ms: i64,
+    /// `replica-lineage-fence`: so many keys are not given up for next to nothing; `None` if they may be.
+    pub fence_keys: Option<u64>,
 }
 
 impl Default for LinkConfig {
     fn default() -> Self {
-        Self { user: None, password: None, listening_port: 6379, announce_ip: None, timeout_ms: 60_000 }
+        Self {
+            user: None,
+            password: None,
+            listening_port: 6379,
+            announce_ip: None,
+            timeout_ms: 60_000,
+            fence_keys: Some(fence::MIN_KEYS),
+        }
     }
 }
 
@@ -82,6 +92,8 @@ pub enum Event {
     SetMaster { host: String, port: u16, held: Option<Resume>, failover: bool },
     /// REPLICAOF NO ONE.
     Unset,
+    /// REPLICAOF … FORCE, with the master we have: whatever it offers next is to be taken.
+    Force,
     /// The connection stands.
     Connected,
     /// It could not be made.
@@ -184,6 +196,14 @@ pub struct MasterLink {
     heard_ms: i64,
     /// Since when a link that once stood is down.
     down_since_ms: Option<i64>,
+    /// We have been in step with this master since it was named: nobody asked for another data set.
+    settled: bool,
+    /// What the transfer under way will give is another history than the one we hold, unasked for.
+    doubtful: bool,
+    /// What it offered was refused.
+    fenced: Option<Fenced>,
+    /// Not to be asked again before.
+    rest_until_ms: i64,
 }
 
 impl MasterLink {
@@ -202,6 +222,10 @@ impl MasterLink {
             line: Vec::new(),
             heard_ms: 0,
             down_since_ms: None,
+            settled: false,
+            doubtful: false,
+            fenced: None,
+            rest_until_ms: 0,
         }
     }
 
@@ -231,6 +255,48 @@ impl MasterLink {
         self.down_since_ms
     }
 
+    /// The refusal that stands.
+    pub fn fenced(&self) -> Option<Fenced> {
+        self.fenced
+    }
+
+    /// Whether the transfer under way may have to be refused: then nothing may be given up before its size is known.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// The transfer under way brings so many keys in place of those held, of which nothing was given up yet. False if it is
+    /// refused: then the link is closed and rests.
+    pub fn offered(&mut self, now_ms: i64, held_keys: u64, offered_keys: u64, actions: &mut Vec<Action>) -> bool {
+        let State::Transfer { .. } = self.state else { return false };
+        let min_keys = self.config.fence_keys.filter(|_| self.doubtful);
+        if !min_keys.is_some_and(|min_keys| fence::shrinks(held_keys, offered_keys, min_keys)) {
+            return true;
+        }
+        let before = self.state();
+        let so_far = self.fenced.unwrap_or(Fenced { held_keys, offered_keys, since_ms: now_ms, refusals: 0 });
+        self.fenced = Some(Fenced { held_keys, offered_keys, refusals: so_far.refusals + 1, ..so_far });
+        if so_far.refusals == 0 {
+            let (host, port) = self.master().unwrap_or_default();
+            warn(
+                actions,
+                format!(
+                    "LINEAGE FENCE: master {} came back with another history and {offered_keys} keys, while this replica \
+                     holds {held_keys}: it keeps and serves them instead of taking the master's data set. If the master \
+                     lost its data, restore it there, or promote this replica by REPLICAOF NO ONE. If the data is meant \
+                     to be gone: REPLICAOF {host} {port} FORCE. See replica-lineage-fence.",
+                    address(host, port),
+                ),
+            );
+        } else {
+            note(actions, format!("The lineage fence still stands: {held_keys} keys here, {offered_keys} offered"));
+        }
+        self.retry_later(actions);
+        self.rest_until_ms = now_ms + fence::RETRY_MS;
+        self.tell_state(before, actions);
+        false
+    }
+
     /// The point a partial resync would be asked for from; `None` while connected.
     pub fn resume(&self) -> Option<Resume> {
         self.resume
@@ -243,6 +309,7 @@ impl MasterLink {
                 self.set_master(now_ms, (host, port), held, failover, actions);
             }
             Event::Unset => self.unset(actions),
+            Event::Force => self.force(now_ms, actions),
             Event::Connected => self.connected(now_ms, actions),
             Event::ConnectFailed(error) => {
                 if self.state == State::Connecting {
@@ -332,7 +399,25 @@ impl MasterLink {
         note(actions, format!("Connecting to MASTER {}", address(&master.0, master.1)));
         self.master = Some(master);
         self.failover = failover;
+        self.trust();
         self.connect(now_ms, actions);
+    }
+
+    /// Whatever the master offers next was asked for.
+    fn trust(&mut self) {
+        (self.settled, self.doubtful, self.fenced, self.rest_until_ms) = (false, false, None, 0);
+    }
+
+    fn force(&mut self, now_ms: i64, actions: &mut Vec<Action>) {
+        match self.state {
+            // There is nothing to force: the next loss is another matter.
+            State::None | State::Connected => {}
+            State::Connecting | State::Awaiting(_) | State::Transfer { .. } => self.trust(),
+            State::Connect => {
+                self.trust();
+                self.connect(now_ms, actions);
+            }
+        }
     }
 
     fn unset(&mut self, actions: &mut Vec<Action>) {
@@ -350,6 +435,7 @@ impl MasterLink {
         self.master = None;
         self.failover = false;
         self.down_since_ms = None;
+        self.trust();
     }
 
     fn connect(&mut self, now_ms: i64, actions: &mut Vec<Action>) {
@@ -488,7 +574,7 @@ impl MasterLink {
             }
             self.resume = None;
             self.pre_psync = false;
-            self.enter_connected(now_ms);
+            self.enter_connected(now_ms, actions);
             actions.push(Action::Continue { new_replid: id });
             note(actions, "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
             return;
@@ -525,10 +611,18 @@ impl MasterLink {
         self.heard_ms = now_ms;
         self.incoming = from;
         self.pre_psync = from.is_none();
+        // A master that tells no history cannot be held to one.
+        self.doubtful =
+            self.settled && from.is_some_and(|from| self.resume.map(|held| held.replid) != Some(from.replid));
         actions.push(Action::BeginFullSync { from });
     }
 
-    fn enter_connected(&mut self, now_ms: i64) {
+    fn enter_connected(&mut self, now_ms: i64, actions: &mut Vec<Action>) {
+        if self.fenced.is_some() {
+            note(actions, "The lineage fence is lifted: in step with the master again");
+        }
+        self.trust();
+        self.settled = true;
         self.state = State::Connected;
         self.heard_ms = now_ms;
         self.down_since_ms = None;
@@ -537,7 +631,7 @@ impl MasterLink {
     fn loaded(&mut self, now_ms: i64, actions: &mut Vec<Action>) {
         let State::Transfer { .. } = self.state else { return };
         self.discard_resume(actions);
-        self.enter_connected(now_ms);
+        self.enter_connected(now_ms, actions);
         note(actions, "MASTER <-> REPLICA sync: Finished with success");
         if let Some(error) = self.lost_while_loading.take() {
             // What it sent is whole and ours; only now it matters that it is gone.
@@ -627,6 +721,7 @@ impl MasterLink {
             State::Connecting | State::Awaiting(_) | State::Transfer { loading: false } => {}
             // One byte that is no protocol: the master must not take a long load for a death.
             State::Transfer { loading: true } => actions.push(Action::Send(b"\n".to_vec())),
+            State::Connect if now_ms < self.rest_until_ms => {}
             State::Connect => {
                 if let Some((host, port)) = &self.master {
                     note(actions, format!("Connecting to MASTER {}", address(host, *port)));

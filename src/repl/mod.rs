@@ -5,6 +5,7 @@ pub mod commands;
 pub mod failover;
 pub mod fanout;
 pub mod feed;
+mod fence;
 pub mod follower;
 pub mod fullsync;
 pub mod greeting;

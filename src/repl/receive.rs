@@ -145,6 +145,8 @@ fn begin(
     let way = match engine.settings().repl_diskless_load {
         DisklessLoad::Disabled => Way::Disk,
         DisklessLoad::OnEmptyDb if is_empty(engine) => Way::Direct,
+        // What may have to be refused takes the way on which its size is known before anything goes.
+        DisklessLoad::FlushBeforeLoad if follower.is_doubtful(attempt) && !is_empty(engine) => Way::Disk,
         // Without the old data there is memory for the new one, and nothing to go back to.
         DisklessLoad::FlushBeforeLoad => Way::Direct,
         DisklessLoad::OnEmptyDb => Way::Disk,
@@ -238,6 +240,11 @@ impl Job {
         self.follower.step(Some(self.attempt), event).map(|_| ()).ok_or_else(given_up)
     }
 
+    /// The lineage fence: behind it, the new data set may take the place of the old one.
+    fn offer(&self, keys: u64) -> Result<(), Failure> {
+        self.follower.offered(self.attempt, keys).ok_or_else(given_up)
+    }
+
     fn by_disk(&mut self) -> Result<(), Failure> {
         let settings = self.engine().settings();
         let dir = PathBuf::from(&settings.dir);
@@ -247,10 +254,11 @@ impl Job {
         self.tell(Event::LoadStarted)?;
         if !is_empty(self.engine()) {
             // A load that fails half way would leave us with nothing: so the file is read once for nothing.
-            verify(temp.path()).map_err(|e| {
+            let keys = verify(temp.path()).map_err(|e| {
                 log::warning!("The data set received from the master is damaged: {e}. The old one is kept.");
                 load_failed("disk")
             })?;
+            self.offer(keys)?;
         }
         let kept = dir.join(&settings.dbfilename);
         fs::rename(temp.path(), &kept).map_err(|e| {
@@ -317,6 +325,7 @@ impl Job {
         let second = load::second(engine);
         let loaded = load_into(engine, &second, &mut self.payload, 0);
         let result = match loaded.and_then(|db| self.whole().map(|()| db)) {
+            Ok(_) if self.offer(second.keys()).is_err() => Err(given_up()),
             Ok(db) => {
                 log::notice!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
                 let gates = engine.gates.take_all();
@@ -427,8 +436,8 @@ fn empty(engine: &Engine, _proof: &AllGates<'_>) {
     engine.free_later(unit.garbage.drain(..));
 }
 
-/// Reads a file from its beginning to its end, as a load would.
-fn verify(path: &Path) -> Result<(), String> {
+/// Reads a file from its beginning to its end, as a load would; gives the number of its keys.
+fn verify(path: &Path) -> Result<u64, String> {
     let file = File::open(path).map_err(|e| reason(&e))?;
     load::verify(file).map_err(|e| e.to_string())
 }

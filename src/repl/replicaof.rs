@@ -11,6 +11,7 @@ use super::follower::{Follower, Hold};
 pub const REPLICAOF: Row = Row {
     name: "replicaof",
     arity: 3,
+    own_words: 1,
     syntax: "args:(host-port:{host port:integer}|no-one:{no:NO one:ONE})",
     flags: ADMIN.or(NOSCRIPT).or(STALE).or(NO_ASYNC_LOADING).or(SESSION),
     since: "5.0.0",
@@ -22,6 +23,7 @@ pub const REPLICAOF: Row = Row {
 pub const SLAVEOF: Row = Row {
     name: "slaveof",
     arity: 3,
+    own_words: 1,
     syntax: "args:(host-port:{host port:integer}|no-one:{no:NO one:ONE})",
     flags: ADMIN.or(NOSCRIPT).or(STALE).or(NO_ASYNC_LOADING).or(SESSION),
     complexity: "O(1)",
@@ -45,6 +47,11 @@ fn replicaof(call: &mut Call<'_>) -> Result<Flow, Error> {
     let hold = if call.in_exec { Hold::Held } else { Hold::Take(engine) };
     let mut a = call.args();
     let (host, port) = (a.next()?, a.next()?);
+    let force = match a.next() {
+        Ok(word) if word.eq_ignore_ascii_case(b"force") && !host.eq_ignore_ascii_case(b"no") => true,
+        Ok(_) => return Err(Error::Arity(call.row.name.to_owned())),
+        Err(_) => false,
+    };
     let client = describe::line(engine, &call.session.handle);
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
         if engine.state.is_replica() {
@@ -62,6 +69,12 @@ fn replicaof(call: &mut Call<'_>) -> Result<Flow, Error> {
         .ok_or(Error::text("ERR Invalid master port"))?;
     let Ok(host) = std::str::from_utf8(host) else { return Err(Error::text("ERR Invalid master host")) };
     let known = super::Repl::of(engine).master_addr().is_some_and(|(h, p)| h.eq_ignore_ascii_case(host) && p == port);
+    if known && force && !super::Repl::of(engine).link.is_connected() {
+        follower.force();
+        log::notice!("REPLICAOF {host}:{port} forced (user request from '{client}')");
+        call.out.ok();
+        return Ok(Flow::Done);
+    }
     if known {
         log::notice!(
             "REPLICAOF would result into synchronization with the master we are already connected with. No operation \

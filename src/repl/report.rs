@@ -80,6 +80,14 @@ fn link(repl: &Repl, engine: &Engine, now_ms: i64, add: &mut impl FnMut(&str, St
     if !connected {
         add("master_link_down_since_seconds", seconds_since(link.down_since_ms.load(Relaxed)).to_string());
     }
+    let fenced = *link.fenced.lock();
+    add("lineage_fence", u8::from(fenced.is_some()).to_string());
+    if let Some(fenced) = fenced {
+        add("lineage_fence_since_seconds", seconds_since(fenced.since_ms).to_string());
+        add("lineage_fence_held_keys", fenced.held_keys.to_string());
+        add("lineage_fence_offered_keys", fenced.offered_keys.to_string());
+        add("lineage_fence_refusals", fenced.refusals.to_string());
+    }
     // What the master is ahead of us by, only the master can tell; this is our own share of it.
     add("slave_apply_lag_ms", link.unapplied_ms(clock::mono_ms()).to_string());
 }

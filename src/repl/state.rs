@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::failover::Failover;
 use super::feed::FeedHandle;
+use super::fence::Fenced;
 use super::handshake::LinkState;
 use super::id::{Identity, ReplId, ReplOffset, Resume};
 use super::master::{Phase, Replicas, Running};
@@ -46,6 +47,8 @@ pub struct LinkStatus {
     pub offset: AtomicI64,
     /// Offset of the last byte received.
     pub read_offset: AtomicI64,
+    /// The lineage fence, if it stands.
+    pub(super) fenced: Mutex<Option<Fenced>>,
     /// Since when, on the clock that never jumps, something received has not been applied; 0 if there is nothing.
     pub unapplied_since_ms: AtomicI64,
 }

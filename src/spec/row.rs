@@ -32,6 +32,8 @@ pub struct Row {
     pub name: &'static str,
     /// Words of a call, the name (or both names) included; negative: at least so many.
     pub arity: i16,
+    /// Words that we take behind those of `arity`, beyond stock; COMMAND does not tell of them.
+    pub own_words: u8,
     /// The arguments in the small language of `syntax`.
     pub syntax: &'static str,
     pub flags: Flags,
@@ -59,6 +61,7 @@ impl Row {
     pub const EMPTY: Row = Row {
         name: "",
         arity: 1,
+        own_words: 0,
         syntax: "",
         flags: Flags::NONE,
         cats: Categories::NONE,
@@ -80,7 +83,7 @@ impl Row {
     pub const fn arity_ok(&self, words: usize) -> bool {
         let words = words as i64;
         let arity = self.arity as i64;
-        words == arity || (arity < 0 && words >= -arity)
+        words == arity || (arity < 0 && words >= -arity) || (arity < words && words <= arity + self.own_words as i64)
     }
 
     /// Container and own name of a subcommand; the container is `None` for a command.

@@ -109,6 +109,7 @@ fn user_password_and_announced_address_are_told_in_order() {
         listening_port: 7,
         announce_ip: Some("10.0.0.1".into()),
         timeout_ms: 60_000,
+        ..LinkConfig::default()
     };
     told.step(Event::Connected);
     told.at(1);
@@ -356,4 +357,103 @@ proptest! {
         told.step(Event::Tick);
         prop_assert!(told.connects() > 0);
     }
+}
+
+/// In step with a master at history A; then that master is back, and begins a full sync of history `back`.
+fn synced_anew(back: ReplId, prepare: impl FnOnce(&mut Told)) -> Told {
+    let mut told = Told::asking(None);
+    told.reply(&format!("+FULLRESYNC {A} 99\r\n"));
+    assert!(told.link.offered(0, 0, 5000, &mut Vec::new()));
+    told.step(Event::Loaded);
+    told.at(1000).step(Event::Lost { error: "gone".into(), held: Some(HELD) });
+    prepare(&mut told);
+    told.step(Event::Connected);
+    told.reply("+PONG\r\n+OK\r\n+OK\r\n+OK\r\n");
+    told.reply(&format!("+FULLRESYNC {back} 7\r\n"));
+    told
+}
+
+impl Told {
+    fn is_taken(&mut self, held_keys: u64, offered_keys: u64) -> bool {
+        let taken = self.link.offered(self.now_ms, held_keys, offered_keys, &mut self.actions);
+        assert_eq!(taken, self.link.state() == LinkState::Sync);
+        taken
+    }
+}
+
+#[test]
+fn a_master_that_comes_back_without_its_data_is_refused_until_it_has_it() {
+    let mut told = synced_anew(B, |_| {});
+    assert!(told.link.is_doubtful());
+    assert!(!told.is_taken(5000, 0));
+    assert!(told.logged("LINEAGE FENCE: master m:7000 came back with another history and 0 keys"));
+    assert!(told.logged("REPLICAOF m 7000 FORCE"));
+    assert!(told.did(&Action::Close) && told.did(&Action::State(LinkState::Connect)));
+    let first = Fenced { held_keys: 5000, offered_keys: 0, since_ms: 1000, refusals: 1 };
+    assert_eq!(told.link.fenced(), Some(first));
+    // It rests, and asks again from where it was.
+    told.at(10_999).step(Event::Tick);
+    assert!(told.actions.is_empty());
+    told.at(11_000).step(Event::Tick);
+    told.step(Event::Connected);
+    told.reply("+PONG\r\n+OK\r\n+OK\r\n+OK\r\n");
+    assert!(told.sent().contains(&format!("PSYNC $40 {A} ")), "{}", told.sent());
+    told.reply(&format!("+FULLRESYNC {B} 9\r\n"));
+    assert!(!told.is_taken(5000, 3));
+    assert_eq!(told.link.fenced(), Some(Fenced { offered_keys: 3, refusals: 2, ..first }));
+    assert!(told.logged("still stands"));
+    // Its data is back.
+    told.at(30_000).step(Event::Tick);
+    told.step(Event::Connected);
+    told.reply("+PONG\r\n+OK\r\n+OK\r\n+OK\r\n");
+    told.reply(&format!("+FULLRESYNC {B} 9\r\n"));
+    assert!(told.is_taken(5000, 4000));
+    told.step(Event::Loaded);
+    assert!(told.logged("fence is lifted"));
+    assert_eq!((told.link.fenced(), told.link.is_doubtful()), (None, false));
+}
+
+#[test]
+fn what_was_asked_for_or_is_the_same_history_is_never_refused() {
+    // The same history, only too far behind.
+    assert!(synced_anew(A, |_| {}).is_taken(5000, 0));
+    // Named anew by an operator.
+    let renamed = |told: &mut Told| {
+        told.step(Event::SetMaster { host: "m".into(), port: 7000, held: Some(HELD), failover: false });
+    };
+    assert!(synced_anew(B, renamed).is_taken(5000, 0));
+    // Switched off.
+    assert!(synced_anew(B, |told| told.link.config.fence_keys = None).is_taken(5000, 0));
+    // Too little to lose, and enough to gain.
+    assert!(synced_anew(B, |_| {}).is_taken(999, 0));
+    assert!(synced_anew(B, |_| {}).is_taken(5000, 500));
+    // The first sync after a start.
+    let mut told = Told::asking(Some(HELD));
+    told.reply(&format!("+FULLRESYNC {B} 7\r\n"));
+    assert!(told.is_taken(5000, 0));
+}
+
+#[test]
+fn force_takes_what_is_offered_once() {
+    let mut told = synced_anew(B, |_| {});
+    assert!(!told.is_taken(5000, 0));
+    told.at(2000).step(Event::Force);
+    assert_eq!(told.link.state(), LinkState::Connecting, "at once");
+    told.step(Event::Connected);
+    told.reply("+PONG\r\n+OK\r\n+OK\r\n+OK\r\n");
+    told.reply(&format!("+FULLRESYNC {B} 9\r\n"));
+    assert!(told.is_taken(5000, 0));
+    told.step(Event::Loaded);
+    // In step again, it forces nothing for later.
+    told.step(Event::Force);
+    let held = Resume { replid: B, offset: 9 };
+    told.at(9000).step(Event::Lost { error: "gone".into(), held: Some(held) });
+    told.step(Event::Connected);
+    told.reply("+PONG\r\n+OK\r\n+OK\r\n+OK\r\n");
+    told.reply(&format!("+FULLRESYNC {A} 9\r\n"));
+    assert!(!told.is_taken(5000, 0));
+    // A force that comes during the transfer counts for it.
+    let mut told = synced_anew(B, |_| {});
+    told.step(Event::Force);
+    assert!(told.is_taken(5000, 0));
 }

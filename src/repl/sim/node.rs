@@ -17,6 +17,9 @@ use crate::base::rand::Rng;
 use crate::oplog::{Cursor, Log};
 use crate::resp::encode_command;
 
+/// Of the fifty keys that are written.
+const FENCE_KEYS: u64 = 20;
+
 /// What a node did, for the world to carry out.
 pub(super) enum Out {
     Connect { host: String, port: u16 },
@@ -66,6 +69,8 @@ pub(super) struct Stats {
     pub partial: usize,
     /// Full although the bytes were there: the replica's id was too old to be recognised.
     pub missed: usize,
+    /// Data sets refused by the lineage fence.
+    pub fenced: usize,
 }
 
 enum Up {
@@ -127,13 +132,22 @@ pub(super) struct Node {
     pub backlog_bytes: usize,
     /// Whether a snapshot may fail: a full disk, a killed process.
     pub fragile: bool,
+    /// Was in step with its master since it was told to follow it: it did not ask for another data set.
+    settled: bool,
+    /// An operator is at hand who takes whatever the master offers.
+    pub gives_in: bool,
     pub stats: Stats,
     writes: u64,
 }
 
 impl Node {
     pub(super) fn new(index: usize, io: &mut Io<'_>) -> Self {
-        let config = LinkConfig { listening_port: 7000 + index as u16, timeout_ms: 10_000, ..LinkConfig::default() };
+        let config = LinkConfig {
+            listening_port: 7000 + index as u16,
+            timeout_ms: 10_000,
+            fence_keys: io.rng.chance(0.6).then_some(FENCE_KEYS),
+            ..LinkConfig::default()
+        };
         let mut node = Self {
             index,
             alive: true,
@@ -163,6 +177,8 @@ impl Node {
             pump_bytes: if io.rng.chance(0.3) { 2000 } else { 1 << 20 },
             backlog_bytes: if io.rng.chance(0.5) { 1 << 24 } else { 1 },
             fragile: true,
+            settled: false,
+            gives_in: false,
             stats: Stats::default(),
             writes: (index as u64) << 40,
         };
@@ -222,6 +238,7 @@ impl Node {
     /// `REPLICAOF host port`.
     pub(super) fn follow(&mut self, host: String, port: u16, failover: bool, io: &mut Io<'_>) {
         let held = Some(self.held());
+        self.settled = false;
         self.step(Event::SetMaster { host, port, held, failover }, io);
     }
 
@@ -342,6 +359,7 @@ impl Node {
                 }
                 Action::Continue { new_replid } => {
                     self.up = Up::Stream(Vec::new());
+                    self.settled = true;
                     let offset = self.log.end_offset();
                     if new_replid.is_some_and(|id| self.identity.continue_as(id, offset)) {
                         self.drop_replicas(io);
@@ -385,6 +403,9 @@ impl Node {
                         return self.step(Event::Heard, io);
                     }
                     let (payload, from) = (std::mem::take(payload), *from);
+                    if !self.is_taken(&payload, from, io) {
+                        return;
+                    }
                     self.epoch += 1;
                     self.up = Up::Loading { payload, from, epoch: self.epoch, early: rest[used..].to_vec() };
                     self.step(Event::LoadStarted, io);
@@ -437,6 +458,21 @@ impl Node {
         self.history_at.clear();
     }
 
+    /// The lineage fence, against the truth: a data set is refused if, and only if, nobody asked for another history and
+    /// next to nothing would be left.
+    fn is_taken(&mut self, payload: &[u8], from: Option<Resume>, io: &mut Io<'_>) -> bool {
+        let (held, offered) = (self.data.len() as u64, decode(payload).0.len() as u64);
+        let mut actions = Vec::new();
+        let taken = self.link.offered(io.now_ms, held, offered, &mut actions);
+        self.carry_out(actions, io);
+        let other = from.is_some_and(|from| from.replid != self.identity.replid);
+        let fence = self.link.config.fence_keys.is_some_and(|keys| held >= keys);
+        let lost = fence && self.settled && other && offered * 10 < held;
+        assert_eq!(taken, !lost, "n{}: {held} keys held, {offered} offered, {from:?}", self.index);
+        self.stats.fenced += usize::from(!taken);
+        taken
+    }
+
     fn loaded(&mut self, io: &mut Io<'_>) {
         let Up::Loading { payload, from, early, .. } = std::mem::replace(&mut self.up, Up::Stream(Vec::new())) else {
             return;
@@ -451,6 +487,7 @@ impl Node {
         self.log.create_backlog();
         self.history_at.clear();
         self.claim(io);
+        self.settled = true;
         self.step(Event::Loaded, io);
         if let Up::Stream(_) = self.up {
             self.heard_master(&early, io);
@@ -686,6 +723,10 @@ impl Node {
             self.lost_master("timeout", io);
         }
         self.step(Event::Tick, io);
+        if self.gives_in && self.link.fenced().is_some() {
+            self.settled = false;
+            self.step(Event::Force, io);
+        }
         self.look_at_failover(io);
         let (is_master, paused) = (self.is_master(), self.paused);
         let has_backlog = self.log.backlog().is_some();

@@ -29,8 +29,10 @@ fn a_tree_comes_through_any_storm_with_one_history() {
     let outcomes = run(0..300, Weather::Storm);
     let total = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
     let (partial, missed) = (total(|o| o.stats.partial), total(|o| o.stats.missed));
-    println!("{} full, {partial} partial, {missed} missed", total(|o| o.stats.full));
+    let fenced = total(|o| o.stats.fenced);
+    println!("{} full, {partial} partial, {missed} missed, {fenced} fenced", total(|o| o.stats.full));
     assert!(missed * 10 <= partial, "too many partial resyncs are missed: {missed} of {partial}");
+    assert!(fenced > 0, "no master lost its data");
 }
 
 #[test]

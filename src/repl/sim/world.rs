@@ -161,6 +161,7 @@ impl World {
             outcome.stats.full += node.stats.full;
             outcome.stats.partial += node.stats.partial;
             outcome.stats.missed += node.stats.missed;
+            outcome.stats.fenced += node.stats.fenced;
         }
         outcome
     }
@@ -400,8 +401,11 @@ impl World {
                 }
             }
             60..68 => {
-                // Whatever it last saved, if anything.
+                // Whatever it last saved, if anything, and if the disk is still there.
                 if self.nodes[node].alive {
+                    if self.rng.chance(0.3) {
+                        self.nodes[node].disk = None;
+                    }
                     let as_master = self.rng.chance(0.2);
                     self.stop(node, as_master);
                 }
@@ -494,6 +498,7 @@ impl World {
         }
         for node in 0..self.nodes.len() {
             self.boot(node, false);
+            self.nodes[node].gives_in = true;
             self.on(node, None, |node, io| node.abort_failover(io));
         }
         if self.weather == Weather::Storm {
