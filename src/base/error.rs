@@ -79,6 +79,8 @@ pub enum Error {
          snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
     )]
     MisconfSave,
+    #[error("MISCONF Errors writing to the AOF file: {0}")]
+    MisconfAof(String),
     #[error(
         "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
     )]

@@ -4,6 +4,7 @@
 
 mod alone;
 mod exec;
+mod passed;
 mod policy;
 mod room;
 
@@ -13,6 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use arc_swap::Guard;
 use smallvec::SmallVec;
 
+pub use self::passed::Passed;
 use self::policy::shares_integers;
 pub use self::policy::touch_of;
 use self::room::Room;
@@ -25,7 +27,7 @@ use super::monitor::{note, show_if_watched as show};
 use super::multi::Queued;
 use super::propagate::Effects;
 use super::session::Session;
-use crate::base::{Error, clock};
+use crate::base::{Error, clock, log};
 use crate::cmd::{DataFn, Effect};
 use crate::config::Settings;
 use crate::keyspace::unit::Touch;
@@ -96,6 +98,7 @@ const NO_REPLICAS: u32 = 1 << 3;
 const MISCONF: u32 = 1 << 4;
 const OUT_OF_MEMORY: u32 = 1 << 5;
 const ASYNC_LOADING: u32 = 1 << 6;
+const AOF_FAILING: u32 = 1 << 7;
 
 pub struct Runner<'e> {
     engine: &'e Arc<Engine>,
@@ -116,17 +119,6 @@ pub struct Runner<'e> {
     room: Room,
     /// Clock of the last command's end, in `clock::ticks`.
     ticks: u64,
-}
-
-/// What of the master's stream is not in our own log yet. It is appended before the gate, behind which it was applied,
-/// is left: so a cut finds data and offset in step.
-#[derive(Default)]
-struct Passed {
-    bytes: Vec<u8>,
-    /// So much of it is applied; the rest is a transaction that still lacks its EXEC, or the request being carried out.
-    applied: usize,
-    /// The database selected behind that.
-    db: usize,
 }
 
 impl<'e> Runner<'e> {
@@ -202,6 +194,7 @@ impl<'e> Runner<'e> {
         );
         let saves = !s.save.is_empty() && s.stop_writes_on_bgsave_error;
         forbid(MISCONF, saves && !replica && state.save_failed.load(Relaxed));
+        forbid(AOF_FAILING, self.engine.durable.is_failing());
     }
 
     /// Bytes of replies for which this client would be closed at once.
@@ -325,62 +318,47 @@ impl<'e> Runner<'e> {
         wire: &[u8],
         out: &mut Reply,
     ) -> Next {
-        let before = self.passed.bytes.len();
-        self.passed.bytes.extend_from_slice(wire);
+        if self.engine.durable.is_failing() {
+            self.go_on_without_disk(prepared);
+        }
+        self.passed.take_in(wire, prepared.found.map_or(Flags::NONE, |command| command.row.flags));
         let next = self.run(session, prepared, argv, None, out);
         if self.stale {
             return Next::Close;
         }
         if let Next::Paused { .. } = next {
-            self.passed.bytes.truncate(before);
+            self.passed.take_back(wire);
             return next;
         }
-        self.applied(session);
+        self.passed.applied(session);
         next
     }
 
     /// Bytes of the stream that ask nothing of the data: they are passed on, and that is all.
     pub fn pass_on(&mut self, session: &Session, wire: &[u8]) {
-        self.passed.bytes.extend_from_slice(wire);
-        self.applied(session);
+        self.passed.take_aside(wire);
+        self.passed.applied(session);
     }
 
-    /// What was received up to here is carried out, unless it is the beginning of a transaction.
-    fn applied(&mut self, session: &Session) {
-        if session.multi.is_none() {
-            self.passed.applied = self.passed.bytes.len();
+    /// A replica that cannot write to disk what its master tells it stops, unless it is to go on.
+    #[cold]
+    fn go_on_without_disk(&self, prepared: Prepared<'_>) {
+        let writes = prepared.found.is_some_and(|command| command.row.flags.has(row_flag::WRITE));
+        if writes && !self.settings.replica_ignore_disk_write_errors {
+            log::warning!("Replica was unable to write command to disk.");
+            std::process::abort();
         }
-        self.passed.db = session.db;
     }
 
     /// Leaves the gate. Gives the part of a transaction that was received, for the next runner of this stream.
-    pub fn end_of_stream(mut self) -> Vec<u8> {
+    pub fn end_of_stream(mut self) -> Passed {
         self.leave_gate();
-        std::mem::take(&mut self.passed.bytes)
+        std::mem::take(&mut self.passed)
     }
 
     /// Goes on with a transaction whose beginning an earlier runner received.
-    pub fn resume_stream(&mut self, unfinished: Vec<u8>) {
-        self.passed.bytes = unfinished;
-    }
-
-    /// Appends what was applied. The caller holds a gate and knows the role to be the same.
-    fn append_passed(&mut self) {
-        let Passed { bytes, applied, db } = &mut self.passed;
-        if *applied == 0 {
-            return;
-        }
-        let end = self.engine.log.with(|log| {
-            log.write(&bytes[..*applied]);
-            // Whoever goes on from here, a file's reader or we ourselves, must know it.
-            log.set_selected_db(*db as i32);
-            log.offset()
-        });
-        if let Some(end) = end {
-            self.engine.watch_log(end);
-        }
-        bytes.drain(..*applied);
-        *applied = 0;
+    pub fn resume_stream(&mut self, unfinished: Passed) {
+        self.passed = unfinished;
     }
 
     /// Behind a gate: what speaks against the command although it was admitted, since the role may have changed and a
@@ -465,7 +443,7 @@ impl<'e> Runner<'e> {
         if has(OUT_OF_MEMORY) && session.multi.is_some() && !flags.has(row_flag::NOT_QUEUED) {
             return Err(Error::OutOfMemory);
         }
-        refuse_write(self.forbidden, flags)?;
+        refuse_write(self.engine, self.forbidden, flags)?;
         if session.proto == 2 && session.is_subscribed() && !flags.has(row_flag::WHILE_SUBSCRIBED) {
             return Err(Error::PubSubContext(row.name.to_owned()));
         }
@@ -676,7 +654,12 @@ impl<'e> Runner<'e> {
             // A cut must find the log's end where it was.
             let _gate = engine.gates.pass(self.worker);
             let mut effects = Effects::default();
-            effects.push(session.db, argv, raw, effect);
+            // A message to subscribers is for replicas alone.
+            if row.flags.has(row_flag::PUBSUB) {
+                effects.push_aside(session.db, argv, raw, effect);
+            } else {
+                effects.push(session.db, argv, raw, effect);
+            }
             if let Some(end) = effects.append(engine) {
                 session.last_write_offset = end;
             }
@@ -751,7 +734,7 @@ impl<'e> Runner<'e> {
     #[inline]
     pub fn leave_gate(&mut self) {
         self.held = None;
-        if self.passed.applied > 0 {
+        if self.passed.is_due() {
             self.hand_over_passed();
         }
         self.gate = None;
@@ -767,19 +750,19 @@ impl<'e> Runner<'e> {
                 return;
             }
         }
-        self.append_passed();
+        self.passed.append(self.engine);
     }
 }
 
 /// Whether the state of the server is against a command with these flags because it may write.
-pub(super) fn refuse_write(forbidden: u32, flags: Flags) -> Result<(), Error> {
+pub(super) fn refuse_write(engine: &Engine, forbidden: u32, flags: Flags) -> Result<(), Error> {
     let writes = flags.has(row_flag::WRITE);
     let has = |bit| forbidden & bit != 0;
     if has(OUT_OF_MEMORY) && flags.has(row_flag::DENYOOM) {
         return Err(Error::OutOfMemory);
     }
-    if has(MISCONF) && writes {
-        return Err(Error::MisconfSave);
+    if has(MISCONF | AOF_FAILING) && (writes || flags.has(row_flag::TELLS_HEALTH)) {
+        return Err(if has(MISCONF) { Error::MisconfSave } else { engine.durable.refusal() });
     }
     if has(NO_REPLICAS) && writes {
         return Err(Error::NoReplicas);

@@ -225,8 +225,8 @@ impl Service<'_> {
         let (argv, mut reply) = (blocked.argv.as_argv(), Reply::new(blocked.proto));
         data.db = db;
         data.unit.touch = if blocked.handle.has(flag::NO_TOUCH) { Touch::No } else { data.unit.policy_touch };
-        let result =
-            refuse_write(self.forbidden, command.row.flags).and_then(|()| f(data, &mut command.args(argv), &mut reply));
+        let result = refuse_write(engine, self.forbidden, command.row.flags)
+            .and_then(|()| f(data, &mut command.args(argv), &mut reply));
         let mut effects = Effects::default();
         effects.gone(&mut data.unit.gone);
         match result {

@@ -51,7 +51,7 @@ pub const PING: Row = Row {
     name: "ping",
     arity: -1,
     syntax: "[message]",
-    flags: FAST.or(SENTINEL).or(SESSION).or(WHILE_SUBSCRIBED),
+    flags: FAST.or(SENTINEL).or(SESSION).or(WHILE_SUBSCRIBED).or(TELLS_HEALTH),
     cats: CONNECTION,
     tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     group: Group::Connection,

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::call::Handler;
 use super::client::Clients;
+use super::durable::Durable;
 use super::evict::Evictor;
 use super::gate::{Gates, WorkerId};
 use super::pause::Pause;
@@ -35,6 +36,7 @@ pub struct Engine {
     pub pause: Pause,
     pub state: State,
     pub standstill: Standstill,
+    pub durable: Durable,
     pub stats: Stats,
     pub acl: Acl,
     pub evictor: Evictor,
@@ -52,6 +54,8 @@ pub struct Hooks {
     pub log_grew: fn(&Engine),
     /// FLUSHALL was carried out. Called without any gate.
     pub flushed_all: fn(&Arc<Engine>),
+    /// More of the log is on disk. Called without any gate.
+    pub more_on_disk: fn(&Engine),
 }
 
 /// How many keys the lazy-free thread has still to give back, and has given back.
@@ -119,6 +123,7 @@ impl Engine {
             pause: Pause::default(),
             state: State::default(),
             standstill: Standstill::default(),
+            durable: Durable::default(),
             hooks: OnceLock::new(),
             extensions: OnceLock::new(),
             config,
@@ -156,6 +161,11 @@ impl Engine {
     #[cold]
     pub fn flushed_all(self: &Arc<Self>) {
         self.hooks.get().inspect(|hooks| (hooks.flushed_all)(self));
+    }
+
+    /// To be called when [`Durable::on_disk`] has grown.
+    pub fn more_on_disk(&self) {
+        self.hooks.get().inspect(|hooks| (hooks.more_on_disk)(self));
     }
 
     /// A higher floor's shared state.

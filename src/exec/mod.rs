@@ -10,6 +10,7 @@ pub mod command_cmd;
 pub mod connection;
 pub mod describe;
 pub mod digest;
+pub mod durable;
 pub mod engine;
 pub mod evict;
 pub mod expire_cycle;

@@ -5,6 +5,7 @@
 use smallvec::SmallVec;
 
 use super::engine::Engine;
+use crate::base::clock;
 use crate::cmd::Effect;
 use crate::keyspace::unit::Gone;
 use crate::resp::{Argv, OwnedArgv, encode_command};
@@ -31,6 +32,8 @@ impl Op<'_> {
 #[derive(Default)]
 pub struct Effects<'a> {
     ops: SmallVec<[Op<'a>; 2]>,
+    /// Which of them are no data: those go to replicas alone.
+    asides: SmallVec<[usize; 1]>,
 }
 
 impl<'a> Effects<'a> {
@@ -60,6 +63,13 @@ impl<'a> Effects<'a> {
         }
     }
 
+    /// What a command tells replicas that is no change of the data.
+    pub fn push_aside(&mut self, db: usize, argv: Argv<'a>, raw: Option<&'a [u8]>, effect: Effect) {
+        let first = self.ops.len();
+        self.push(db, argv, raw, effect);
+        self.asides.extend(first..self.ops.len());
+    }
+
     /// Appends all of it as one contiguous block. Gives the log's end then, if anything was written.
     pub fn append(self, engine: &Engine) -> Option<i64> {
         // A replica's log holds its master's stream and nothing else; what clients write on a writable replica stays here.
@@ -68,23 +78,36 @@ impl<'a> Effects<'a> {
         }
         // As stock: one request stands alone, several are wrapped so that a replica applies all or none.
         let wrap = self.ops.len() > 1;
+        let moment_s = engine.durable.wants_moments().then(|| clock::now_ms() / 1000);
         let end = engine.log.with(|log| {
+            if let Some(unix_s) = moment_s {
+                log.moment(unix_s);
+            }
             let mut scratch = Vec::new();
             if wrap {
                 // Of no database: as since 7.2, what selects one stands within the transaction.
                 encode_command(&mut scratch, [b"MULTI"]);
             }
-            for op in &self.ops {
+            for (i, op) in self.ops.iter().enumerate() {
                 let db = op.db();
                 if log.selected_db() != db as i32 {
                     let mut text = itoa::Buffer::new();
                     encode_command(&mut scratch, [&b"SELECT"[..], text.format(db).as_bytes()]);
                     log.set_selected_db(db as i32);
                 }
+                let aside = self.asides.contains(&i);
+                if aside {
+                    // What selects the database is not part of it.
+                    log.write(&scratch);
+                    scratch.clear();
+                }
+                let first = log.offset() + 1;
                 match op {
                     Op::Raw(_, raw) if scratch.is_empty() => {
                         log.write(raw);
-                        continue;
+                        if !aside {
+                            continue;
+                        }
                     }
                     Op::Raw(_, raw) => scratch.extend_from_slice(raw),
                     Op::Words(_, argv) => encode_command(&mut scratch, argv.iter()),
@@ -102,6 +125,9 @@ impl<'a> Effects<'a> {
                 }
                 log.write(&scratch);
                 scratch.clear();
+                if aside {
+                    log.aside(first, log.offset());
+                }
             }
             if wrap {
                 encode_command(&mut scratch, [b"EXEC"]);

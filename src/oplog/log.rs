@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::block::{Block, BlockWriter};
+use super::marks::{Mark, Marks};
 use super::wake::WakeList;
 use super::{Cursor, Waiter};
 
@@ -63,6 +64,8 @@ struct State {
     readers: usize,
     /// The database the readers believe selected; -1 when they must be told.
     selected_db: i32,
+    /// Remarks, while a reader wants them.
+    marks: Option<Marks>,
 }
 
 struct Chain {
@@ -87,6 +90,7 @@ impl Log {
                 backlog_limit_bytes: DEFAULT_BACKLOG_BYTES,
                 readers: 0,
                 selected_db: -1,
+                marks: None,
             }),
         })
     }
@@ -115,6 +119,15 @@ impl Log {
         written.unwrap_or_else(|| self.end_offset())
     }
 
+    /// Appends bytes that are no data.
+    pub fn append_aside(&self, bytes: &[u8]) {
+        self.with(|w| {
+            let first = w.offset() + 1;
+            w.write(bytes);
+            w.aside(first, w.offset());
+        });
+    }
+
     /// Appends several pieces as one.
     pub fn append_batch(&self, pieces: &[&[u8]]) -> i64 {
         let written = self.with(|w| {
@@ -132,15 +145,18 @@ impl Log {
             return None;
         }
         let mut state = self.state.lock();
-        let State { chain, window, backlog_limit_bytes, selected_db, .. } = &mut *state;
+        let State { chain, window, backlog_limit_bytes, selected_db, marks, .. } = &mut *state;
         let chain = chain.as_mut()?;
         let db_before = *selected_db;
+        let marks_before = marks.as_ref().map_or(0, Marks::len);
         let mut appender = Appender {
             log: self,
             chain,
             backlog_limit_bytes: *backlog_limit_bytes,
             selected_db,
             db_before,
+            marks,
+            marks_before,
             pending: SmallVec::new(),
             done: false,
         };
@@ -204,6 +220,7 @@ impl Log {
             let old = state.chain.take();
             state.readers = 0;
             state.selected_db = -1;
+            state.marks = None;
             self.active.store(false, Ordering::Relaxed);
             self.epoch.fetch_add(1, Ordering::Relaxed);
             // Release: as in `Appender::commit`.
@@ -216,6 +233,8 @@ impl Log {
             old
         };
         drop(old);
+        // Whoever waits for bytes of the former history learns that there will be none.
+        self.notify_readers();
     }
 
     /// A cursor whose first byte is the one with this offset: what PSYNC asks for. `None` if it lies outside the
@@ -234,6 +253,26 @@ impl Log {
         let mut state = self.state.lock();
         self.open(&mut state);
         self.attach_at(&mut state, self.end_offset() + 1)
+    }
+
+    /// [`Log::attach_end`] for the one reader that wants remarks as well.
+    pub fn attach_end_with_marks(self: &Arc<Self>) -> Cursor {
+        let mut state = self.state.lock();
+        self.open(&mut state);
+        state.marks = Some(Marks::default());
+        self.attach_at(&mut state, self.end_offset() + 1)
+    }
+
+    /// Remarks on what begins at this offset or before. To be asked after the bytes were read.
+    pub fn take_marks(&self, upto: i64, into: &mut VecDeque<Mark>) {
+        if let Some(marks) = &mut self.state.lock().marks {
+            marks.take(upto, into);
+        }
+    }
+
+    /// The reader that wanted remarks goes.
+    pub fn forget_marks(&self) {
+        self.state.lock().marks = None;
     }
 
     fn attach_at(self: &Arc<Self>, state: &mut State, offset: i64) -> Cursor {
@@ -283,7 +322,8 @@ impl Log {
         self.wakes.generation()
     }
 
-    pub(super) fn epoch(&self) -> u64 {
+    /// Raised whenever the log takes up another history.
+    pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
     }
 
@@ -382,6 +422,8 @@ pub struct Appender<'a> {
     backlog_limit_bytes: usize,
     selected_db: &'a mut i32,
     db_before: i32,
+    marks: &'a mut Option<Marks>,
+    marks_before: usize,
     /// Blocks begun by this append, not yet part of the chain.
     pending: SmallVec<[BlockWriter; 1]>,
     done: bool,
@@ -398,6 +440,21 @@ impl Appender<'_> {
     #[inline]
     pub fn set_selected_db(&mut self, db: i32) {
         *self.selected_db = db;
+    }
+
+    /// Remarks that what was written from `first` to `last` is no data.
+    pub fn aside(&mut self, first: i64, last: i64) {
+        if let Some(marks) = self.marks {
+            marks.aside(first, last);
+        }
+    }
+
+    /// Remarks that what is written next is done in this second; once for each.
+    pub fn moment(&mut self, unix_s: i64) {
+        let first = self.offset() + 1;
+        if let Some(marks) = self.marks {
+            marks.moment(first, unix_s);
+        }
     }
 
     /// Offset of the last byte written, counting those not yet visible.
@@ -455,6 +512,9 @@ impl Drop for Appender<'_> {
             self.pending.clear();
             self.chain.tail.retract();
             *self.selected_db = self.db_before;
+            if let Some(marks) = self.marks {
+                marks.truncate(self.marks_before);
+            }
         }
     }
 }

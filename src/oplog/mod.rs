@@ -17,6 +17,7 @@
 mod block;
 mod cursor;
 mod log;
+mod marks;
 mod wake;
 
 #[cfg(test)]
@@ -25,4 +26,5 @@ mod tests;
 pub use block::Chunk;
 pub use cursor::Cursor;
 pub use log::{Appender, Backlog, Log, MIN_BACKLOG_BYTES};
+pub use marks::Mark;
 pub use wake::Waiter;

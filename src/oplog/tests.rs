@@ -1,5 +1,6 @@
 //! The log against a `Vec<u8>`, alone and under concurrent readers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -178,6 +179,45 @@ fn the_selected_database_is_kept_between_appends() {
     assert_eq!(log.with(|w| w.selected_db()), Some(5));
     log.forget_selected_db();
     assert_eq!(log.with(|w| w.selected_db()), Some(-1));
+}
+
+#[test]
+fn remarks_are_for_a_reader_that_wants_them() {
+    let log = Log::new(0);
+    let marks = |log: &Log, upto| {
+        let mut list = VecDeque::new();
+        log.take_marks(upto, &mut list);
+        Vec::from(list)
+    };
+    log.create_backlog();
+    log.append_aside(b"ping");
+    assert_eq!(marks(&log, 100), []);
+    let mut cursor = log.attach_end_with_marks();
+    log.append(b"set");
+    log.append_aside(b"ping");
+    log.with(|w| {
+        w.moment(70);
+        w.write(b"a");
+        w.moment(70);
+        w.write(b"b");
+    });
+    log.append_aside(b"");
+    log.append_aside(b"pong");
+    assert_eq!(read_all(&mut cursor, 99), b"setpingabpong");
+    assert_eq!(marks(&log, 7), []);
+    assert_eq!(marks(&log, 8), [Mark::Aside { first: 8, last: 11 }]);
+    assert_eq!(marks(&log, 13), [Mark::Moment { first: 12, unix_s: 70 }]);
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        log.with(|w| {
+            w.aside(1, 2);
+            panic!("our own bug");
+        })
+    }));
+    assert!(caught.is_err());
+    assert_eq!(marks(&log, 100), [Mark::Aside { first: 14, last: 17 }]);
+    log.append_aside(b"more");
+    log.reset(50);
+    assert_eq!(marks(&log, 100), []);
 }
 
 #[test]

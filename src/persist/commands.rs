@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::aof::{Aof, Begun};
 use super::save::Saver;
 use crate::base::Error;
 use crate::exec::call::{Call, Flow, SessionCommand};
@@ -77,6 +78,17 @@ fn bgsave(call: &mut Call<'_>) -> Result<Flow, Error> {
         return Err(Error::Syntax);
     }
     let saver: Arc<Saver> = call.engine.part();
+    if call.engine.part::<Aof>().rewrite_runs() && !saver.in_progress() {
+        if call.argv.len() == 1 && !call.in_exec {
+            return Err(Error::text(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+                 schedule a BGSAVE whenever possible.",
+            ));
+        }
+        saver.schedule();
+        call.out.simple("Background saving scheduled");
+        return Ok(Flow::Done);
+    }
     if saver.must_wait(call.engine) {
         return Err(IN_PROGRESS);
     }
@@ -96,6 +108,19 @@ fn lastsave(call: &mut Call<'_>) -> Result<Flow, Error> {
     Ok(Flow::Done)
 }
 
-fn bgrewriteaof(_: &mut Call<'_>) -> Result<Flow, Error> {
-    Err(Error::text("ERR The append only file is not supported yet"))
+fn bgrewriteaof(call: &mut Call<'_>) -> Result<Flow, Error> {
+    let aof: Arc<Aof> = call.engine.part();
+    match aof.rewrite(call.engine, call.in_exec) {
+        Begun::Yes => call.out.simple("Background append only file rewriting started"),
+        Begun::Later => call.out.simple("Background append only file rewriting scheduled"),
+        Begun::Runs => {
+            return Err(Error::text("ERR Background append only file rewriting already in progress"));
+        }
+        Begun::Failed => {
+            return Err(Error::text(
+                "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+            ));
+        }
+    }
+    Ok(Flow::Done)
 }

@@ -10,5 +10,6 @@ pub mod save;
 pub mod temp;
 pub mod walk;
 
+pub use aof::Aof;
 pub use load::{LoadError, Loaded};
 pub use save::Saver;

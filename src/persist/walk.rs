@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::aof::values;
 use crate::base::{clock, log, version};
 use crate::config::{RdbVersion, Settings};
 use crate::exec::Engine;
@@ -25,9 +26,21 @@ const STEP_ENTRIES: usize = 64;
 /// Collected before it is passed on.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// What the data set is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A snapshot for readers of this dialect.
+    Rdb(Dialect),
+    /// A snapshot that is the base of an append-only file.
+    AofBase,
+    /// Requests that make the data, for the same.
+    Requests,
+}
+
 /// What writers and the walker have saved and nobody has taken yet.
 struct Saved {
     options: WriteOptions,
+    form: Form,
     buffer: Mutex<Buffer>,
     /// `snapshot_behind` of the engine's state: shared, as the keyspace knows no engine.
     engine: Arc<Engine>,
@@ -47,6 +60,13 @@ impl PreImage for Saved {
         let (mut keys, before) = (0, buffer.bytes.len());
         for entry in entries {
             keys += 1;
+            if self.form == Form::Requests {
+                if buffer.db.replace(db) != Some(db) {
+                    values::put_select_db(&mut buffer.bytes, db);
+                }
+                values::put_entry(&mut buffer.bytes, entry);
+                continue;
+            }
             if buffer.db != Some(db) {
                 put_select_db(&mut buffer.bytes, db);
                 buffer.db = Some(db);
@@ -109,9 +129,23 @@ pub fn walk(
 /// and so sees no write until it lets go of them.
 pub fn walk_in_turn(
     engine: &Arc<Engine>,
-    _turn: &MutexGuard<'_, ()>,
+    turn: &MutexGuard<'_, ()>,
     with_data: bool,
     readers: Dialect,
+    gates: Option<&AllGates<'_>>,
+    wanted: impl Fn() -> bool,
+    at_cut: impl FnOnce() -> Option<Cut>,
+    put: impl FnMut(Bytes) -> io::Result<()>,
+) -> io::Result<u64> {
+    walk_as(Form::Rdb(readers), engine, turn, with_data, gates, wanted, at_cut, put)
+}
+
+/// [`walk_in_turn`] in any form.
+pub fn walk_as(
+    form: Form,
+    engine: &Arc<Engine>,
+    _turn: &MutexGuard<'_, ()>,
+    with_data: bool,
     gates: Option<&AllGates<'_>>,
     wanted: impl Fn() -> bool,
     at_cut: impl FnOnce() -> Option<Cut>,
@@ -122,11 +156,13 @@ pub fn walk_in_turn(
     engine.state.snapshot_kept_bytes.store(0, Relaxed);
     let (saved, cut) = {
         let _gates = gates.is_none().then(|| engine.gates.take_all());
+        let readers = if let Form::Rdb(dialect) = form { dialect } else { Dialect::Redis };
         // The version comes first in the stream, and must hold whatever there is at this instant.
         let version = version_to_write(&settings, readers, with_data && engine.ks.has_volatile());
         let options = WriteOptions { version, compress: settings.rdbcompression };
         let (buffer, keys) = (Mutex::default(), AtomicU64::new(0));
-        let saved = Arc::new(Saved { options, buffer, engine: engine.clone(), keys, budget_bytes: budget_bytes() });
+        let saved =
+            Arc::new(Saved { options, form, buffer, engine: engine.clone(), keys, budget_bytes: budget_bytes() });
         if with_data {
             let epoch = engine.state.snapshot_epoch.fetch_add(1, Relaxed) + 1;
             let sink: Arc<dyn PreImage> = saved.clone();
@@ -174,20 +210,23 @@ fn pour(
     wanted: &impl Fn() -> bool,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut sink = Sink::new(Pieces { put, piece: Vec::new() }, checksum);
+    let mut sink = Sink::new(Pieces { put, piece: Vec::new() }, checksum && saved.form != Form::Requests);
     let mut head = Vec::new();
-    put_header(&mut head, saved.options.version);
     let repl = cut.map(|cut| Repl { stream_db: cut.stream_db, id: &cut.replid, offset: cut.offset });
-    put_info(
-        &mut head,
-        &Info {
-            server_version: version::REDIS,
-            created_s: clock::now_ms() / 1000,
-            used_memory: crate::stats::memory::used() as u64,
-            repl,
-            aof_base: false,
-        },
-    );
+    let created_s = clock::now_ms() / 1000;
+    let info = Info {
+        server_version: version::REDIS,
+        created_s,
+        used_memory: crate::stats::memory::used() as u64,
+        repl,
+        aof_base: saved.form == Form::AofBase,
+    };
+    if saved.form != Form::Requests {
+        put_header(&mut head, saved.options.version);
+        put_info(&mut head, &info);
+    } else if engine.config.now().aof_timestamp_enabled {
+        head.extend_from_slice(format!("#TS:{created_s}\r\n").as_bytes());
+    }
     sink.write_all(&head)?;
     // The last save, made by the shutdown itself, comes through; whatever else is under way makes room for it.
     let last = engine.state.shutting_down.load(Relaxed);
@@ -210,6 +249,10 @@ fn pour(
     let bytes = std::mem::take(&mut saved.buffer.lock().bytes);
     sink.write_all(&bytes)?;
     let total = sink.bytes_written();
+    if saved.form == Form::Requests {
+        sink.flush()?;
+        return Ok(total);
+    }
     sink.finish()?;
     Ok(total + 9)
 }

@@ -21,7 +21,7 @@ use super::note::printable;
 use super::state::Repl;
 use crate::base::{clock, log};
 use crate::config::PropagationError;
-use crate::exec::batch::{BATCH_MAX, Next, Runner};
+use crate::exec::batch::{BATCH_MAX, Next, Passed, Runner};
 use crate::exec::client::{ClientHandle, flag};
 use crate::exec::engine::Engine;
 use crate::exec::session::Session;
@@ -47,7 +47,7 @@ struct Applier {
     /// CLIENT PAUSE holds that request; whether because it writes.
     paused: Option<bool>,
     /// What was received of a transaction.
-    unfinished: Vec<u8>,
+    unfinished: Passed,
     /// Nobody reads it.
     out: Reply,
     ack_wanted: bool,
@@ -166,7 +166,7 @@ impl Applier {
             batch: Batch::default(),
             at: 0,
             paused: None,
-            unfinished: Vec::new(),
+            unfinished: Passed::default(),
             out: Reply::new(2),
             ack_wanted: false,
             repl: connection.follower.repl.clone(),

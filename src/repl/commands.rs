@@ -320,7 +320,7 @@ fn answer(out: &mut Reply, tally: Tally) {
 fn wait_for(call: &mut Call<'_>, need: Need, timeout_ms: i64) -> Flow {
     let (engine, repl) = (call.engine.clone(), Repl::of(call.engine));
     let offset = call.session.last_write_offset;
-    let (now, enough) = tally(need, offset, &repl.replicas(), 0);
+    let (now, enough) = tally(need, offset, &repl.replicas(), engine.durable.on_disk(&engine.log));
     if enough || call.in_exec {
         answer(call.out, now);
         return Flow::Done;
@@ -331,27 +331,27 @@ fn wait_for(call: &mut Call<'_>, need: Need, timeout_ms: i64) -> Flow {
         let _gate = engine.gates.pass(call.worker);
         upkeep::ask_for_acks(&engine);
     }
-    let (waited_for, counted) = (repl.clone(), repl);
+    let (own, counted) = ((engine.clone(), repl.clone()), (engine.clone(), repl));
     let done = async move {
-        acknowledged(&waited_for, need, offset).await;
-        told(&waited_for, need, offset)
+        acknowledged(&own.0, &own.1, need, offset).await;
+        told(&own.0, &own.1, need, offset)
     };
-    let on_timeout: Completion = Box::new(move |session, out| told(&counted, need, offset)(session, out));
+    let on_timeout: Completion = Box::new(move |session, out| told(&counted.0, &counted.1, need, offset)(session, out));
     Flow::Wait(Wait { done: Some(Box::pin(done)), timeout_ms, ending: Some(plain_ending(engine, on_timeout)) })
 }
 
 /// The reply as it is now.
-fn told(repl: &Repl, need: Need, offset: ReplOffset) -> Completion {
-    let (tally, _) = tally(need, offset, &repl.replicas(), 0);
+fn told(engine: &Engine, repl: &Repl, need: Need, offset: ReplOffset) -> Completion {
+    let (tally, _) = tally(need, offset, &repl.replicas(), engine.durable.on_disk(&engine.log));
     Box::new(move |_: &mut Session, out: &mut Reply| answer(out, tally))
 }
 
-async fn acknowledged(repl: &Arc<Repl>, need: Need, offset: ReplOffset) {
+async fn acknowledged(engine: &Engine, repl: &Arc<Repl>, need: Need, offset: ReplOffset) {
     loop {
         // Registered before looking, so that no acknowledgement in between is missed.
         let mut more = std::pin::pin!(repl.acks.notified());
         more.as_mut().enable();
-        if tally(need, offset, &repl.replicas(), 0).1 {
+        if tally(need, offset, &repl.replicas(), engine.durable.on_disk(&engine.log)).1 {
             return;
         }
         more.await;

@@ -240,7 +240,7 @@ impl Follower {
                         task.abort();
                     }
                 }
-                Action::SendAck => send(link, ack(self.engine.log.end_offset(), None)),
+                Action::SendAck => send(link, self.ack()),
                 Action::State(state) => {
                     self.engine.state.link_up.store(state == LinkState::Connected, Relaxed);
                 }
@@ -259,11 +259,18 @@ impl Follower {
         self.attempt.fetch_add(1, Relaxed) + 1
     }
 
+    /// How far the stream was applied, and with an append-only file how far that is on disk.
+    fn ack(&self) -> Vec<u8> {
+        let log = &self.engine.log;
+        let on_disk = self.engine.durable.on_disk(log);
+        ack(log.end_offset(), (on_disk >= 0).then_some(on_disk))
+    }
+
     /// Says at once how far the stream was applied.
     pub(super) fn acknowledge(&self, attempt: Attempt) {
         let link = self.link.lock();
         if self.is_current(attempt) {
-            send(&link, ack(self.engine.log.end_offset(), None));
+            send(&link, self.ack());
         }
     }
 

@@ -35,6 +35,7 @@ use crate::exec::block;
 use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::{Data, Keyspace, Unit};
+use crate::persist::Aof;
 use crate::persist::load;
 use crate::persist::temp::TempFile;
 
@@ -366,6 +367,7 @@ impl Job {
             return Err(given_up());
         }
         engine.state.loading.store(true, Relaxed);
+        engine.part::<Aof>().suspend();
         self.follower.repl.drop_replicas(engine);
         engine.log.free_backlog();
         self.follower.repl.start_new_history();

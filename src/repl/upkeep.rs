@@ -33,7 +33,7 @@ pub fn master_config(engine: &Engine) -> MasterConfig {
 fn tell_replicas(engine: &Engine, words: &[&[u8]]) {
     let mut request = Vec::new();
     encode_command(&mut request, words);
-    engine.log.append(&request);
+    engine.log.append_aside(&request);
     engine.log.notify_readers();
 }
 

@@ -23,7 +23,7 @@ use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
 use crate::exec::engine::{Engine, Hooks};
 use crate::exec::evict;
-use crate::persist::Saver;
+use crate::persist::{Aof, Saver};
 use crate::repl::{Follower, Repl, fullsync, upkeep};
 use crate::spec::{RenameError, Table};
 
@@ -161,11 +161,13 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     let repl = Repl::new();
     let follower = Follower::new(engine.clone(), repl.clone(), main.handle().clone());
     let saver = Arc::new(Saver::new(Box::new(fullsync::cut_here)));
-    let parts: [Part; 5] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver];
+    let aof = Arc::new(Aof::default());
+    let parts: [Part; 6] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver, aof.clone()];
     engine.extend(parts);
     engine.set_hooks(Hooks {
         log_grew: upkeep::enforce_output_limits,
         flushed_all: |engine| engine.part::<Saver>().flushed(engine),
+        more_on_disk: |engine| Repl::of(engine).acks.notify_waiters(),
     });
     super::config_cmd::register_hooks(&engine);
     limits::register_hooks(&engine);
@@ -185,6 +187,9 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     if settings.replicaof.is_some() {
         // A replica before anybody can write. Nothing else runs yet, so no gate is needed.
         engine.state.set_role(true);
+    }
+    if settings.appendonly {
+        aof.open(&engine)?;
     }
     if settings.port != 0 {
         info!("Ready to accept connections tcp");

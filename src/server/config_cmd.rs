@@ -10,6 +10,7 @@ use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::exec::client::{ClientHandle, flag};
 use crate::exec::engine::Engine;
 use crate::exec::help::help;
+use crate::persist::Aof;
 use crate::repl::Repl;
 use crate::spec::prelude::*;
 
@@ -122,6 +123,7 @@ fn rewrite(call: &mut Call<'_>) -> Result<Flow, Error> {
 fn resetstat(call: &mut Call<'_>) -> Result<Flow, Error> {
     call.engine.stats.reset();
     call.engine.freeing().freed.store(0, Relaxed);
+    call.engine.part::<Aof>().reset_stats();
     call.out.ok();
     Ok(Flow::Done)
 }
@@ -148,6 +150,18 @@ pub fn register_hooks(engine: &Arc<Engine>) {
     config.on_change(&["latency-tracking"], with(|e, s| e.stats.track_latency.store(s.latency_tracking, Relaxed)));
     config
         .on_change(&["min-replicas-to-write", "min-replicas-max-lag"], with(|e, _| Repl::of(e).count_good_replicas(e)));
+    let weak = Arc::downgrade(engine);
+    config.on_change(&["appendonly"], move |_, new| {
+        let Some(engine) = weak.upgrade() else { return Ok(()) };
+        let aof = engine.part::<Aof>();
+        if new.appendonly {
+            aof.start(&engine)
+        } else {
+            aof.stop();
+            Ok(())
+        }
+    });
+    config.on_change(&["appendfsync", "aof-timestamp-enabled"], with(|e, _| e.part::<Aof>().reconfigured()));
     config.on_change(&["loglevel"], |_, new| {
         log::set_level(super::boot::log_level(new));
         Ok(())

@@ -8,7 +8,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -91,6 +91,8 @@ pub struct Conn<S> {
     /// The batch's first request that was not executed.
     at: usize,
     out: Reply,
+    /// What is in `out` may be sent once the log is written, or on disk, up to here.
+    hold: Option<i64>,
     closing: bool,
 }
 
@@ -112,6 +114,7 @@ impl<S: Socket + 'static> Conn<S> {
             batch: Batch::default(),
             at: 0,
             out: Reply::new(2),
+            hold: None,
             closing: false,
         }
     }
@@ -240,7 +243,8 @@ impl<S: Socket + 'static> Conn<S> {
             }
         }
         let may_read = match waiting {
-            Waiting::No => !self.closing,
+            // Nobody may push the point further off that the replies wait for.
+            Waiting::No => !self.closing && self.hold.is_none(),
             // A blocked client is still read, to learn that it left.
             Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
         };
@@ -259,6 +263,10 @@ impl<S: Socket + 'static> Conn<S> {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(offset) = self.hold {
+            ready!(self.engine.durable.poll_released(offset, cx));
+            self.hold = None;
+        }
         let mut sent = 0;
         let result = loop {
             if self.out.is_empty() {
@@ -300,6 +308,11 @@ impl<S: Socket + 'static> Conn<S> {
     fn execute(&mut self) -> Next {
         let (started, mut commands) = (clock::ticks(), 0);
         let next = self.execute_batches(&mut commands);
+        // Writes of others count as well: who has seen one must not lose it.
+        let end = self.engine.log.end_offset();
+        if self.engine.durable.holds(end) && !self.out.is_empty() {
+            self.hold = Some(end);
+        }
         let took_us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
         self.engine.stats.cycle(self.worker.0, took_us, commands);
         next

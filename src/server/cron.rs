@@ -11,7 +11,7 @@ use crate::exec::client::flag;
 use crate::exec::client_memory;
 use crate::exec::engine::Engine;
 use crate::exec::{expire_cycle, output_limit};
-use crate::persist::Saver;
+use crate::persist::{Aof, Saver};
 
 /// Starts the cron thread; it ends when the process does.
 pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
@@ -43,6 +43,7 @@ pub fn start(engine: Arc<Engine>) -> std::io::Result<()> {
             drop_idle_clients(&engine, settings.timeout);
             output_limit::enforce(&engine, clock::now_ms());
             crate::repl::upkeep::cron(&engine, clock::now_ms());
+            engine.part::<Aof>().cron(&engine, clock::now_ms());
             engine.part::<Saver>().cron(&engine, clock::now_ms());
             let took_us = (clock::mono_us() - started_us).max(1) as u64;
             engine.stats.cycle(engine.gates.outsider().0, took_us, 0);

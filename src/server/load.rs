@@ -8,7 +8,7 @@ use crate::base::log;
 use crate::exec::engine::Engine;
 use crate::persist::load::{Expired, load_file};
 use crate::persist::save::rdb_path;
-use crate::persist::{Loaded, Saver, aof, history};
+use crate::persist::{Aof, Loaded, Saver, aof, history};
 use crate::repl::Resume;
 use crate::repl::restart::{Point, take_up};
 
@@ -18,8 +18,11 @@ pub fn load(engine: &Arc<Engine>) -> Result<Option<Resume>, String> {
     let settings = engine.settings();
     // Looked at even if it is not used: one that cannot be read is nothing to go on with.
     let mut list = aof::files::read_manifest(&settings)?;
+    let aof = engine.part::<Aof>();
     if settings.appendonly {
-        if aof::load::load(engine, &mut list)?.is_none() && rdb_path(&settings).is_file() {
+        let loaded = aof::load::load(engine, &mut list)?;
+        aof.take_up(list);
+        if loaded.is_none() && rdb_path(&settings).is_file() {
             log::warning!(
                 "There is no append only file, so the server starts empty: appendonly is yes, and {} is not loaded.",
                 rdb_path(&settings).display()
@@ -27,6 +30,7 @@ pub fn load(engine: &Arc<Engine>) -> Result<Option<Resume>, String> {
         }
         return Ok(None);
     }
+    aof.take_up(list);
     let replica = settings.replicaof.is_some();
     let expired = if replica { Expired::Keep } else { Expired::Tell };
     let Some(loaded) = load_file(engine, &rdb_path(&settings), expired)? else { return Ok(None) };

@@ -21,7 +21,7 @@ use crate::base::{Error, clock};
 use crate::config::ShutdownOn;
 use crate::exec::call::{Call, Completion, Flow, SessionCommand, Wait};
 use crate::exec::engine::Engine;
-use crate::persist::{Saver, temp};
+use crate::persist::{Aof, Saver, temp};
 use crate::repl::{Repl, upkeep};
 use crate::spec::prelude::*;
 
@@ -166,6 +166,10 @@ impl Shutdown {
     /// The last things. False if the server must go on because its data would be lost.
     fn finish(&self, engine: &Arc<Engine>, how: ShutdownOn) -> bool {
         tell_of_replicas(engine);
+        if !engine.part::<Aof>().flush_at_exit(how.force) {
+            daemon::notify("STATUS=Writing initial AOF, can't exit.\n");
+            return false;
+        }
         let by_itself = !engine.settings().save.is_empty() && !how.nosave;
         if (how.save || by_itself) && !save(engine) {
             if !how.force {

@@ -121,6 +121,8 @@ pub mod flag {
             NOT_QUEUED = 40;
             /// Allowed to a RESP2 client that is subscribed.
             WHILE_SUBSCRIBED = 41;
+            /// Asked to see whether the server is well: refused, as writes are, while the data cannot be kept.
+            TELLS_HEALTH = 42;
         }
     }
 }

@@ -37,8 +37,8 @@ impl Runner<'_> {
                 session.last_write_offset = end;
             }
         } else {
-            self.applied(session);
-            self.append_passed();
+            self.passed.applied(session);
+            self.passed.append(self.engine);
         }
         self.follow_up_alone(&gates, session);
         drop(gates);

@@ -14,7 +14,7 @@ use crate::exec::propagate::Effects;
 use crate::exec::session::Session;
 use crate::keyspace::{Data, Key};
 use crate::resp::Reply;
-use crate::spec::Row;
+use crate::spec::{Row, flag as row_flag};
 
 impl Runner<'_> {
     /// EXEC: the queue as one unit. False if it was refused; an error if it has to wait for a pause to end.
@@ -88,8 +88,8 @@ impl Runner<'_> {
                     .follow_up(&mut data);
                 drop(data);
                 if self.source == Source::Master {
-                    self.applied(session);
-                    self.append_passed();
+                    self.passed.applied(session);
+                    self.passed.append(engine);
                 }
                 drop(gate);
             }
@@ -113,8 +113,8 @@ impl Runner<'_> {
                     session.last_write_offset = end;
                 }
                 if self.source == Source::Master {
-                    self.applied(session);
-                    self.append_passed();
+                    self.passed.applied(session);
+                    self.passed.append(engine);
                 }
                 self.follow_up_alone(&gates, session);
                 drop(gates);
@@ -166,7 +166,11 @@ impl Runner<'_> {
                 }
             };
             effects.gone(&mut self.unit.gone);
-            effects.push(session.db, argv, None, effect);
+            if command.row.flags.has(row_flag::PUBSUB) {
+                effects.push_aside(session.db, argv, None, effect);
+            } else {
+                effects.push(session.db, argv, None, effect);
+            }
             let us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
             let failed = out.errors() != errors;
             note(self.engine, &self.settings, self.worker, &session.handle, command, argv, us, failed);

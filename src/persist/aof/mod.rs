@@ -1,9 +1,17 @@
-//! The append-only file: which files it is made of, and reading it.
+//! The append-only file: which files it is made of, writing them and reading them.
 
+mod disk;
 pub mod files;
 pub mod load;
 pub mod manifest;
 pub mod reader;
+mod rewrite;
+mod state;
+pub mod values;
+mod writer;
 
+pub use disk::{Disk, OutFile};
 pub use load::LoadedAof;
 pub use manifest::{AofFile, AofKind, Manifest, ManifestError};
+pub use rewrite::Begun;
+pub use state::{Aof, Mode};

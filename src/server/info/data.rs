@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Page;
 use crate::base::clock;
 use crate::exec::engine::Engine;
-use crate::persist::Saver;
+use crate::persist::{Aof, Saver};
 use crate::repl::Repl;
 
 /// A snapshot needs no child. What stock servers tell of one is told of the thread that takes its place, and instead of the
@@ -17,7 +17,8 @@ pub fn persistence(engine: &Arc<Engine>, page: &mut Page) {
     page.put("async_loading", u8::from(state.async_loading.load(Relaxed)));
     let syncing_s = Repl::of(engine).snapshot_took_s();
     let in_progress = saver.in_progress() || syncing_s >= 0;
-    let now = |value: u64| if in_progress { value } else { 0 };
+    let walking = in_progress || engine.part::<Aof>().rewrite_runs();
+    let now = |value: u64| if walking { value } else { 0 };
     let kept = now(state.snapshot_kept_bytes.load(Relaxed));
     let (saved, total) = (now(state.snapshot_keys_saved.load(Relaxed)), now(state.snapshot_keys_total.load(Relaxed)));
     page.put("current_cow_peak", kept);
@@ -36,26 +37,14 @@ pub fn persistence(engine: &Arc<Engine>, page: &mut Page) {
     page.put("rdb_last_cow_size", saver.last_kept_bytes.load(Relaxed));
     page.put("rdb_last_load_keys_expired", saver.last_expired.load(Relaxed));
     page.put("rdb_last_load_keys_loaded", saver.last_loaded.load(Relaxed));
-    append_only_file(page);
+    let (always, with_file) = engine.part::<Aof>().info(engine);
+    always.iter().for_each(|(field, value)| page.put(field, value));
     page.put("module_fork_in_progress", 0);
     page.put("module_fork_last_cow_size", 0);
+    with_file.iter().for_each(|(field, value)| page.put(field, value));
     if state.is_loading() {
         loading(engine, page);
     }
-}
-
-/// There is none yet.
-fn append_only_file(page: &mut Page) {
-    page.put("aof_enabled", 0);
-    page.put("aof_rewrite_in_progress", 0);
-    page.put("aof_rewrite_scheduled", 0);
-    page.put("aof_last_rewrite_time_sec", -1);
-    page.put("aof_current_rewrite_time_sec", -1);
-    page.put("aof_last_bgrewrite_status", "ok");
-    page.put("aof_rewrites", 0);
-    page.put("aof_rewrites_consecutive_failures", 0);
-    page.put("aof_last_write_status", "ok");
-    page.put("aof_last_cow_size", 0);
 }
 
 fn loading(engine: &Arc<Engine>, page: &mut Page) {

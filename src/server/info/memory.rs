@@ -7,6 +7,7 @@ use super::Page;
 use crate::exec::client::flag;
 use crate::exec::engine::Engine;
 use crate::exec::{describe, evict};
+use crate::persist::Aof;
 use crate::stats::memory as allocator;
 
 /// A number of bytes as people read it, in the stock format.
@@ -146,7 +147,7 @@ pub fn memory(engine: &Arc<Engine>, page: &mut Page) {
     page.put("mem_clients_slaves", o.replicas);
     page.put("mem_clients_normal", o.clients);
     page.put("mem_cluster_links", 0);
-    page.put("mem_aof_buffer", 0);
+    page.put("mem_aof_buffer", engine.part::<Aof>().buffered_bytes(engine));
     page.put("mem_allocator", "mimalloc");
     page.put("active_defrag_running", 0);
     page.put("lazyfree_pending_objects", engine.freeing().pending.load(Relaxed));

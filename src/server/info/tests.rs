@@ -5,13 +5,17 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::Config;
-use crate::persist::Saver;
+use crate::persist::{Aof, Saver};
 use crate::repl::Repl;
 use crate::server::commands::table;
 
 fn engine() -> Arc<Engine> {
     let engine = Engine::new(Config::default(), table(), 2);
-    engine.extend([Repl::new() as Arc<dyn Any + Send + Sync>, Arc::new(Saver::new(Box::new(|_| None)))]);
+    engine.extend([
+        Repl::new() as Arc<dyn Any + Send + Sync>,
+        Arc::new(Saver::new(Box::new(|_| None))),
+        Arc::new(Aof::default()),
+    ]);
     engine
 }
 

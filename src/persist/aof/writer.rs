@@ -1,0 +1,563 @@
+//! The one thread that writes the append-only file: what the log holds, into the current incremental file, and on to the
+//! disk as `appendfsync` says.
+//!
+//! It holds a position in the log like a replica's feed. With `always` it writes and flushes whatever has come, and lets
+//! the replies go that waited for it, while the workers already gather what comes next: so many clients share a flush. With
+//! the others it rests a moment after each write, so that a busy server wakes nobody for every request. Takes no gate and no
+//! lock but short ones: whoever waits for it may hold whatever they like.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::disk::{self, OutFile};
+use super::state::{Aof, Begin, Mode, Order, Switch};
+use crate::base::{clock, log};
+use crate::config::AppendFsync;
+use crate::exec::Engine;
+use crate::exec::durable::reason;
+use crate::oplog::{Chunk, Cursor, Mark};
+use crate::resp::encode_command;
+
+/// Taken out of the log for one write.
+const WRITE_BYTES: usize = 1 << 20;
+/// How long it rests after a write that nobody waits for.
+const REST: Duration = Duration::from_millis(2);
+/// How often it looks around when nothing happens, and tries again what failed.
+const LOOK: Duration = Duration::from_secs(1);
+const FLUSH_PERIOD_MS: i64 = 1000;
+/// A flush that takes longer held writes up, which stock servers count and tell.
+const SLOW_FLUSH_US: i64 = 2_000_000;
+/// An error that lasts is logged once in so many seconds.
+const LOG_ERROR_MS: i64 = 30_000;
+/// What may lie in memory unwritten, where nobody waits for the flush, before replies wait: else a disk slower than the
+/// clients would fill the memory.
+const BEHIND_BYTES: i64 = 64 << 20;
+
+/// The end of the process: what was acknowledged or seen cannot be kept.
+pub(super) struct Fatal(pub String);
+
+pub(super) struct Writer {
+    engine: Arc<Engine>,
+    aof: Arc<Aof>,
+    open: Option<Open>,
+    /// Mono ms before which the last error is not logged again.
+    quiet_until_ms: i64,
+}
+
+/// The file being written.
+struct Open {
+    cursor: Cursor,
+    /// The log's history that the cursor is of.
+    history: u64,
+    file: Box<dyn OutFile>,
+    /// Its length, as far as it is certain.
+    length: u64,
+    flushed_length: u64,
+    /// Offset of the last byte of the log on disk.
+    flushed: i64,
+    /// Mono ms.
+    last_flush_ms: i64,
+    db: Option<i32>,
+    switches: VecDeque<Switch>,
+    marks: VecDeque<Mark>,
+    /// What a failed write left behind in the file and could not be taken back goes on with this.
+    rest: Vec<u8>,
+}
+
+/// A stretch of what goes into the file.
+enum Piece {
+    Own(Vec<u8>),
+    /// Of that chunk, from and to.
+    Log(usize, usize, usize),
+}
+
+type Pieces = SmallVec<[Piece; 16]>;
+
+/// Whether there is more to do at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    More,
+    /// Something was written, nothing is left.
+    Wrote,
+    Idle,
+    Failed,
+}
+
+/// Makes sure that the thread is there.
+pub(super) fn start(engine: &Arc<Engine>, aof: &Arc<Aof>) -> io::Result<()> {
+    let mut thread = aof.writer.lock();
+    if thread.is_none() {
+        let writer = Writer::new(engine.clone(), aof.clone());
+        let spawned = thread::Builder::new().name("aof".into()).spawn(move || writer.run())?;
+        *thread = Some(spawned.thread().clone());
+    }
+    Ok(())
+}
+
+impl Writer {
+    pub fn new(engine: Arc<Engine>, aof: Arc<Aof>) -> Self {
+        Self { engine, aof, open: None, quiet_until_ms: 0 }
+    }
+
+    fn run(mut self) {
+        let me = thread::current();
+        let waiter = self.engine.log.waiter(move || me.unpark());
+        loop {
+            let turn = self.turn().unwrap_or_else(|Fatal(line)| {
+                log::warning!("{line}");
+                std::process::exit(1)
+            });
+            match turn {
+                Turn::More => {}
+                Turn::Failed => thread::park_timeout(LOOK),
+                Turn::Wrote if !self.replies_wait() => thread::park_timeout(REST),
+                Turn::Wrote | Turn::Idle => {
+                    waiter.arm();
+                    // Looked at again, so that nothing that came in between is slept over.
+                    if self.open.as_ref().is_none_or(|open| open.cursor.lag_bytes() == 0 && !open.cursor.is_stale()) {
+                        thread::park_timeout(self.until_flush());
+                    }
+                }
+            }
+        }
+    }
+
+    fn policy(&self) -> AppendFsync {
+        self.engine.config.now().appendfsync
+    }
+
+    fn replies_wait(&self) -> bool {
+        self.policy() == AppendFsync::Always
+    }
+
+    /// How long until a flush is due.
+    fn until_flush(&self) -> Duration {
+        let unflushed = self.open.as_ref().filter(|open| open.length != open.flushed_length);
+        match unflushed {
+            Some(open) if self.policy() == AppendFsync::Everysec => {
+                let left_ms = open.last_flush_ms + FLUSH_PERIOD_MS - clock::mono_ms();
+                Duration::from_millis(left_ms.clamp(1, FLUSH_PERIOD_MS) as u64)
+            }
+            _ => LOOK,
+        }
+    }
+
+    /// Does what was ordered, writes some of what there is, and flushes if that is due.
+    pub fn turn(&mut self) -> Result<Turn, Fatal> {
+        for order in self.aof.take_orders() {
+            self.carry_out(order)?;
+        }
+        if self.open.as_ref().is_some_and(|open| open.cursor.is_stale()) {
+            self.give_up();
+        }
+        let wrote = self.write_some()?;
+        if wrote == Turn::Failed || self.flush_if_due()? == Turn::Failed {
+            return Ok(Turn::Failed);
+        }
+        self.publish();
+        Ok(wrote)
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<(), Fatal> {
+        match order {
+            Order::Begin(begin) => self.begin(*begin),
+            Order::Switch(switch) => {
+                if let Some(open) = &mut self.open {
+                    open.switches.push_back(switch);
+                }
+            }
+            Order::Flush(done) => {
+                let ok = self.write_and_flush()?;
+                self.publish();
+                // Whoever asked may have left.
+                let _ = done.send(ok);
+            }
+            Order::End(done) => {
+                let ok = self.write_and_flush()?;
+                if self.open.as_ref().is_some_and(|open| !open.cursor.is_stale()) {
+                    self.engine.log.forget_marks();
+                }
+                self.close();
+                let _ = done.send(ok);
+            }
+            Order::Publish => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, begin: Begin) {
+        let Begin { cursor, file, length, db } = begin;
+        let flushed = cursor.next_offset() - 1;
+        self.aof.incr_bytes.store(length, Relaxed);
+        self.open = Some(Open {
+            history: self.engine.log.epoch(),
+            cursor,
+            file,
+            length,
+            flushed_length: length,
+            flushed,
+            last_flush_ms: clock::mono_ms(),
+            db,
+            switches: VecDeque::new(),
+            marks: VecDeque::new(),
+            rest: Vec::new(),
+        });
+        self.publish();
+    }
+
+    /// The log began another history: what it will hold is not what the file holds.
+    fn give_up(&mut self) {
+        // The writes of the former history are of use until the new data set is on disk.
+        if let Some(open) = &mut self.open
+            && let Err(e) = open.file.sync()
+        {
+            log::warning!("Fail to fsync the AOF file: {}", reason(&e));
+        }
+        self.close();
+        self.aof.unwanted.store(self.aof.rewrite_runs(), Relaxed);
+        self.aof.set_mode(Mode::Off);
+    }
+
+    fn close(&mut self) {
+        if self.open.take().is_some() {
+            self.heal(None);
+        }
+        self.engine.durable.set_moments(false);
+        self.engine.durable.set_on_disk(None, 0);
+        self.engine.durable.release(i64::MAX);
+    }
+
+    /// Tells everybody how far the file is.
+    fn publish(&mut self) {
+        let Some(open) = &self.open else { return };
+        let (durable, log) = (&self.engine.durable, &self.engine.log);
+        let written = open.written();
+        self.aof.written.store(written, Relaxed);
+        let settings = self.engine.config.now();
+        durable.set_moments(settings.aof_timestamp_enabled);
+        // Until the base file is whole nothing is safe, however much of what follows it is on disk.
+        let whole = self.aof.mode() == Mode::On;
+        if !whole {
+            durable.set_on_disk(Some(0), open.history);
+        } else if !self.aof.is_tainted() && durable.on_disk(log) != open.flushed {
+            durable.set_on_disk(Some(open.flushed), open.history);
+            self.engine.more_on_disk();
+        }
+        let always = settings.appendfsync == AppendFsync::Always && !self.flush_is_put_off();
+        durable.release(if durable.is_failing() {
+            // Writes are refused, reads are served.
+            i64::MAX
+        } else if always {
+            open.flushed
+        } else {
+            written + BEHIND_BYTES
+        });
+    }
+
+    /// While something else is being written, flushing may be left out.
+    fn flush_is_put_off(&self) -> bool {
+        self.engine.config.now().no_appendfsync_on_rewrite && self.others_write()
+    }
+
+    fn others_write(&self) -> bool {
+        self.aof.rewrite_runs() || self.engine.snapshot_turn.is_locked()
+    }
+
+    /// Writes until nothing is left, and flushes. False if it could not.
+    fn write_and_flush(&mut self) -> Result<bool, Fatal> {
+        loop {
+            match self.write_some()? {
+                Turn::More | Turn::Wrote => {}
+                Turn::Idle => return Ok(self.flush()? != Turn::Failed),
+                Turn::Failed => return Ok(false),
+            }
+        }
+    }
+
+    fn write_some(&mut self) -> Result<Turn, Fatal> {
+        let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
+        if !open.rest.is_empty() {
+            let rest = std::mem::take(&mut open.rest);
+            let (written, result) = disk::write_all(&mut *open.file, &mut [IoSlice::new(&rest)]);
+            open.rest = rest[written..].to_vec();
+            self.grew(written);
+            if let Err(e) = result {
+                return self.failed("Error writing to", &e);
+            }
+            return Ok(Turn::More);
+        }
+        if let Some(switch) = open.switches.pop_front_if(|s| s.at < open.cursor.next_offset()) {
+            return self.switch(switch);
+        }
+        let next = open.cursor.next_offset();
+        let until_switch = open.switches.front().map_or(usize::MAX, |s| (s.at + 1 - next) as usize);
+        let chunks = open.cursor.read(WRITE_BYTES.min(until_switch));
+        let bytes: usize = chunks.iter().map(Chunk::len).sum();
+        if bytes == 0 {
+            return Ok(Turn::Idle);
+        }
+        let last = next + bytes as i64 - 1;
+        self.engine.log.take_marks(last, &mut open.marks);
+        let pieces = open.pieces(&chunks);
+        let mut slices: SmallVec<[IoSlice<'_>; 16]> = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Own(bytes) => IoSlice::new(bytes),
+                Piece::Log(chunk, from, to) => IoSlice::new(&chunks[*chunk].as_ref()[*from..*to]),
+            })
+            .collect();
+        let wanted: usize = slices.iter().map(|s| s.len()).sum();
+        let started_us = clock::mono_us();
+        let (written, result) = disk::write_all(&mut *open.file, &mut slices);
+        let took_us = clock::mono_us() - started_us;
+        if let Err(e) = result {
+            return self.half_written(&chunks, &pieces, last, written, wanted, &e);
+        }
+        open.consumed(last, written > 0);
+        self.grew(written);
+        let others = if self.others_write() { "aof-write-active-child" } else { "aof-write-alone" };
+        self.note_latency(others, took_us);
+        self.note_latency("aof-write", took_us);
+        if self.engine.durable.is_failing() && self.is_flushed_or_fine()? {
+            self.heal(Some("AOF write error looks solved, Redis can write again."));
+        }
+        let left = self.open.as_ref().is_some_and(|open| open.cursor.lag_bytes() > 0 || !open.switches.is_empty());
+        Ok(if left { Turn::More } else { Turn::Wrote })
+    }
+
+    /// After a write that went well while an error is on record: whether that error is over.
+    fn is_flushed_or_fine(&mut self) -> Result<bool, Fatal> {
+        // It may have been the flush that failed: then that must work first.
+        Ok(!self.aof.is_tainted() || self.flush()? != Turn::Failed)
+    }
+
+    fn grew(&mut self, bytes: usize) {
+        if let Some(open) = &mut self.open {
+            open.length += bytes as u64;
+            self.aof.current_bytes.fetch_add(bytes as u64, Relaxed);
+            self.aof.incr_bytes.store(open.length, Relaxed);
+        }
+    }
+
+    /// A write ended early: the half is taken back, so that the file ends with a whole request.
+    fn half_written(
+        &mut self,
+        chunks: &[Chunk],
+        pieces: &[Piece],
+        last: i64,
+        written: usize,
+        wanted: usize,
+        error: &io::Error,
+    ) -> Result<Turn, Fatal> {
+        let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
+        if written == 0 {
+            return self.failed("Error writing to", error);
+        }
+        let may_log = clock::mono_ms() >= self.quiet_until_ms;
+        if may_log {
+            log::warning!("Short write while writing to the AOF file: (nwritten={written}, expected={wanted})");
+        }
+        if let Err(e) = open.file.truncate(open.length) {
+            if may_log {
+                log::warning!(
+                    "Could not remove short write from the append-only file.  Redis may refuse to load the AOF the next \
+                     time it starts.  ftruncate: {}",
+                    reason(&e)
+                );
+            }
+            // Then the next attempt goes on where this one ended.
+            let mut all = Vec::with_capacity(wanted);
+            for piece in pieces {
+                match piece {
+                    Piece::Own(bytes) => all.extend_from_slice(bytes),
+                    Piece::Log(chunk, from, to) => all.extend_from_slice(&chunks[*chunk].as_ref()[*from..*to]),
+                }
+            }
+            open.rest = all.split_off(written);
+            open.consumed(last, true);
+            self.grew(written);
+        }
+        self.failed("Error writing to", error)
+    }
+
+    /// Writing or flushing failed: with `always` that is the end, else writes are refused until it works again.
+    fn failed(&mut self, what: &str, error: &io::Error) -> Result<Turn, Fatal> {
+        let errno = error.raw_os_error().unwrap_or(ENOSPC);
+        let now_ms = clock::mono_ms();
+        if now_ms >= self.quiet_until_ms {
+            log::warning!("{what} the AOF file: {}", reason(error));
+            self.quiet_until_ms = now_ms + LOG_ERROR_MS;
+        }
+        if self.replies_wait() {
+            return Err(Fatal(
+                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...".into(),
+            ));
+        }
+        self.aof.last_errno.store(errno, Relaxed);
+        self.engine.durable.set_failing(Some(errno));
+        self.engine.durable.release(i64::MAX);
+        Ok(Turn::Failed)
+    }
+
+    fn heal(&mut self, line: Option<&str>) {
+        if self.engine.durable.is_failing() {
+            self.engine.durable.set_failing(None);
+            self.quiet_until_ms = 0;
+            if let Some(line) = line {
+                log::notice!("{line}");
+            }
+        }
+    }
+
+    /// The cut of a rewrite was reached: all that follows goes into the next file.
+    fn switch(&mut self, switch: Switch) -> Result<Turn, Fatal> {
+        if let Some(open) = &self.open
+            && open.length != open.flushed_length
+            && self.flush()? == Turn::Failed
+        {
+            // The rewrite, when it is done, makes up for what may be missing.
+            log::warning!("The former AOF file could not be flushed before the next one was begun.");
+        }
+        let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
+        open.file = switch.file;
+        (open.length, open.flushed_length) = (0, 0);
+        open.db = switch.db;
+        self.aof.incr_bytes.store(0, Relaxed);
+        Ok(Turn::More)
+    }
+
+    fn flush_if_due(&mut self) -> Result<Turn, Fatal> {
+        let policy = self.policy();
+        let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
+        if open.length == open.flushed_length {
+            // Whatever came since was no data.
+            open.flushed = open.written();
+            if self.engine.durable.is_failing() && open.cursor.lag_bytes() == 0 && open.rest.is_empty() {
+                self.heal(Some("AOF write error looks solved, Redis can write again."));
+            }
+            return Ok(Turn::Idle);
+        }
+        let due = match policy {
+            AppendFsync::Always => true,
+            AppendFsync::Everysec => clock::mono_ms() - open.last_flush_ms >= FLUSH_PERIOD_MS,
+            AppendFsync::No => false,
+        };
+        if !due || self.flush_is_put_off() {
+            return Ok(Turn::Idle);
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<Turn, Fatal> {
+        let always = self.replies_wait();
+        let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
+        let started_us = clock::mono_us();
+        self.aof.flushing.store(true, Relaxed);
+        let result = open.file.sync();
+        self.aof.flushing.store(false, Relaxed);
+        let took_us = clock::mono_us() - started_us;
+        open.last_flush_ms = clock::mono_ms();
+        match result {
+            Ok(()) => {
+                open.flushed_length = open.length;
+                open.flushed = open.written();
+                if always {
+                    self.note_latency("aof-fsync-always", took_us);
+                } else if took_us > SLOW_FLUSH_US && open.cursor.lag_bytes() > 0 {
+                    self.aof.delayed_flushes.fetch_add(1, Relaxed);
+                    log::notice!(
+                        "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting \
+                         for fsync to complete, this may slow down Redis."
+                    );
+                }
+                self.heal(Some("AOF fsync error looks solved, Redis can write again."));
+                Ok(Turn::Wrote)
+            }
+            Err(e) if always => Err(Fatal(format!(
+                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
+                reason(&e)
+            ))),
+            Err(e) => {
+                // The system may have let go of what it could not write, and say so only once: what is missing comes with
+                // the next base file.
+                if !self.aof.is_tainted() {
+                    self.aof.taint();
+                }
+                self.failed("Fail to fsync", &e)
+            }
+        }
+    }
+
+    fn note_latency(&self, event: &'static str, took_us: i64) {
+        let spike_ms = self.engine.config.now().latency_monitor_threshold;
+        if spike_ms > 0 && took_us >= spike_ms.saturating_mul(1000) {
+            self.engine.stats.spikes.add(event, clock::now_ms() / 1000, took_us as u64 / 1000);
+        }
+    }
+}
+
+/// What an error without a number counts as: only a short write has none.
+const ENOSPC: i32 = 28;
+
+impl Open {
+    /// Offset of the last byte that is in the file.
+    fn written(&self) -> i64 {
+        // What is stashed belongs to what was consumed last: then less is in the file than that.
+        if self.rest.is_empty() { self.cursor.next_offset() - 1 } else { self.flushed }
+    }
+
+    /// Everything up to this offset is dealt with; whether that was anything for the file.
+    fn consumed(&mut self, last: i64, wrote: bool) {
+        let bytes = last + 1 - self.cursor.next_offset();
+        self.cursor.advance(bytes as usize);
+        if wrote {
+            self.db = None;
+        }
+        while self.marks.pop_front_if(|mark| mark.last() <= last).is_some() {}
+    }
+
+    /// What of these chunks goes into the file, with what has to stand between.
+    fn pieces(&self, chunks: &[Chunk]) -> Pieces {
+        let mut pieces = Pieces::new();
+        let mut marks = self.marks.iter().copied().peekable();
+        for (i, chunk) in chunks.iter().enumerate() {
+            let (first, end) = (chunk.offset(), chunk.offset() + chunk.len() as i64);
+            let data = |pieces: &mut Pieces, from: i64, to: i64| {
+                if to > from {
+                    pieces.push(Piece::Log(i, (from - first) as usize, (to - first) as usize));
+                }
+            };
+            let mut at = first;
+            while let Some(mark) = marks.peek().copied().filter(|mark| mark.first() < end) {
+                data(&mut pieces, at, mark.first());
+                match mark {
+                    Mark::Moment { first: before, unix_s } => {
+                        pieces.push(Piece::Own(format!("#TS:{unix_s}\r\n").into_bytes()));
+                        at = at.max(before);
+                    }
+                    Mark::Aside { last, .. } => {
+                        at = at.max(last + 1).min(end);
+                        if last >= end {
+                            // The next chunk begins with the rest of it.
+                            break;
+                        }
+                    }
+                }
+                marks.next();
+            }
+            data(&mut pieces, at, end);
+        }
+        if let Some(db) = self.db.filter(|_| !pieces.is_empty()) {
+            let mut select = Vec::new();
+            encode_command(&mut select, [&b"SELECT"[..], itoa::Buffer::new().format(db).as_bytes()]);
+            pieces.insert(0, Piece::Own(select));
+        }
+        pieces
+    }
+}
