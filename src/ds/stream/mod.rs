@@ -73,6 +73,8 @@ pub enum Deleted {
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     nodes: Nodes,
+    /// Nodes that stock's radix tree would have below its root for these ids.
+    tree: usize,
     length: u64,
     /// The largest id there ever was, or what XSETID said.
     pub last_id: StreamId,
@@ -88,7 +90,8 @@ pub struct Stream {
 impl Stream {
     /// As it was written down: nodes by their ids, and how many entries there are said to be.
     pub fn from_nodes(nodes: BTreeMap<StreamId, Node>, length: u64) -> Self {
-        Self { nodes, length, ..Self::default() }
+        let tree = radix::tree_nodes(nodes.keys().copied()) - 1;
+        Self { nodes, tree, length, ..Self::default() }
     }
 
     /// How many entries there are.
@@ -111,7 +114,17 @@ impl Stream {
 
     /// How many nodes stock's radix tree would have.
     pub fn tree_nodes(&self) -> usize {
-        radix::tree_nodes(self.nodes.keys().copied())
+        1 + self.tree
+    }
+
+    fn insert_node(&mut self, master: StreamId, node: Node) {
+        self.tree += radix::gained(&self.nodes, master);
+        self.nodes.insert(master, node);
+    }
+
+    fn remove_node(&mut self, master: StreamId) {
+        self.nodes.remove(&master);
+        self.tree -= radix::gained(&self.nodes, master);
     }
 
     /// Heap bytes; of many nodes, five are looked at.
@@ -209,7 +222,7 @@ impl Stream {
                 }
                 let mut node = Node::new(fields, pairs.clone(), FIRST_ROOM.min(max_bytes).max(bytes));
                 node.push(id, id, fields, pairs);
-                self.nodes.insert(id, node);
+                self.insert_node(id, node);
             }
         }
         // One that came from outside may count what it likes.
@@ -256,7 +269,7 @@ impl Stream {
             return Deleted::Absent;
         }
         if last_of_node {
-            self.nodes.remove(&master);
+            self.remove_node(master);
         }
         self.length = self.length.saturating_sub(1);
         if refs == Refs::Drop {

@@ -111,6 +111,7 @@ fn same(stream: &Stream, model: &Model) {
     let back: Vec<_> = stream.range_back(StreamId::MIN, StreamId::MAX).map(|e| (e.id, words(&e))).collect();
     assert_eq!(back, expect.iter().rev().cloned().collect::<Vec<_>>());
     assert_eq!(stream.len(), model.entries.len());
+    assert_eq!(stream.tree_nodes(), radix::tree_nodes(stream.nodes.keys().copied()));
     assert_eq!(stream.first_id, model.entries.keys().next().copied().unwrap_or_default());
     assert_eq!(stream.last_entry_id(), model.entries.keys().next_back().copied());
     assert_eq!(stream.nodes.values().map(Node::live).sum::<i64>(), model.entries.len() as i64);

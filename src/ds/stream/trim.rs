@@ -56,7 +56,7 @@ impl Stream {
                 break;
             }
             if whole && refs == Refs::Keep {
-                self.nodes.remove(&master);
+                self.remove_node(master);
                 self.length = self.length.saturating_sub(live);
                 deleted += live;
                 continue;
@@ -83,7 +83,7 @@ impl Stream {
             self.length = self.length.saturating_sub(here);
             deleted += here;
             if whole && here >= live {
-                self.nodes.remove(&master);
+                self.remove_node(master);
             }
             if !whole && refs != Refs::Acked {
                 break;
