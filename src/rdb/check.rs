@@ -12,6 +12,8 @@ pub struct Verdict {
     pub keys: u64,
     pub expires: u64,
     pub expired: u64,
+    /// Where the RDB ends, if it is sound; something may follow.
+    pub bytes: u64,
     /// What is wrong, if anything.
     pub error: Option<RdbError>,
 }
@@ -24,7 +26,7 @@ impl Verdict {
 
 /// Reads all of an RDB and tells about it line by line. An error is one of `out`; those of the RDB are in the verdict.
 pub fn check(source: impl Read, name: &str, now_ms: i64, out: &mut impl Write) -> io::Result<Verdict> {
-    let mut verdict = Verdict { keys: 0, expires: 0, expired: 0, error: None };
+    let mut verdict = Verdict { keys: 0, expires: 0, expired: 0, bytes: 0, error: None };
     writeln!(out, "[offset 0] Checking RDB file {name}")?;
     let options = ReadOptions { verify: true, payloads: Payloads::Skip };
     let mut reader = match Reader::begin(source, options) {
@@ -40,6 +42,7 @@ pub fn check(source: impl Read, name: &str, now_ms: i64, out: &mut impl Write) -
         match follow(&mut reader, now_ms, &mut verdict, out) {
             Ok(true) => {}
             Ok(false) => {
+                verdict.bytes = reader.bytes_read();
                 writeln!(out, "[offset {}] \\o/ RDB looks OK! \\o/", reader.bytes_read())?;
                 return sum_up(out, verdict);
             }

@@ -23,13 +23,21 @@ use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
 use crate::exec::engine::{Engine, Hooks};
 use crate::exec::evict;
+use crate::persist::aof::restore::parse_moment;
 use crate::persist::{Aof, Saver};
 use crate::repl::{Follower, Repl, fullsync, upkeep};
 use crate::spec::{RenameError, Table};
 
 /// Runs the server with the arguments behind the program's name, until it ends.
-pub fn run(args: Vec<OsString>) -> ExitCode {
+pub fn run(mut args: Vec<OsString>) -> ExitCode {
     proc_title::prepare();
+    let restore_to_s = match take_moment(&mut args) {
+        Ok(unix_s) => unix_s,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let program = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
     let options = LoadOptions { sentinel: false, check_paths: true };
     let loaded = Config::load(&args, &mut std::io::stdin(), options).and_then(|config| {
@@ -43,12 +51,25 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match serve(config, table, &program, args.is_empty()) {
+    match serve(config, table, &program, args.is_empty(), restore_to_s) {
         Ok(never) => match never {},
         Err(reason) => {
             warn!("{reason}");
             // Not by returning: that would wait for threads that have nothing to wait for.
             std::process::exit(1)
+        }
+    }
+}
+
+/// Takes `--aof-restore-to TIME` out. It is no directive: in a configuration file it would cut at every start.
+fn take_moment(args: &mut Vec<OsString>) -> Result<Option<i64>, String> {
+    let Some(at) = args.iter().position(|arg| arg == "--aof-restore-to") else { return Ok(None) };
+    let text = args.get(at + 1).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+    args.drain(at..args.len().min(at + 2));
+    match parse_moment(&text) {
+        Some(unix_s) => Ok(Some(unix_s)),
+        None => {
+            Err(format!("Invalid time '{text}' in --aof-restore-to: wanted are Unix seconds or 2026-11-21T15:40:00Z"))
         }
     }
 }
@@ -125,7 +146,13 @@ enum Never {}
 type Part = Arc<dyn Any + Send + Sync>;
 
 /// Everything behind the configuration. Comes back only with the reason why there is nothing to serve.
-fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: bool) -> Result<Never, String> {
+fn serve(
+    config: Config,
+    table: Table<Handler>,
+    program: &str,
+    no_arguments: bool,
+    restore_to_s: Option<i64>,
+) -> Result<Never, String> {
     let settings = config.snapshot();
     open_log(&settings)?;
     limits::decline_huge_pages(&settings);
@@ -183,7 +210,7 @@ fn serve(config: Config, table: Table<Handler>, program: &str, no_arguments: boo
     engine.state.loading.store(true, Relaxed);
     open_listeners(&listeners, &settings)?;
     info!("Server initialized");
-    let held = load::load(&engine)?;
+    let held = load::load(&engine, restore_to_s)?;
     if settings.replicaof.is_some() {
         // A replica before anybody can write. Nothing else runs yet, so no gate is needed.
         engine.state.set_role(true);

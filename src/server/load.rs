@@ -13,12 +13,19 @@ use crate::repl::Resume;
 use crate::repl::restart::{Point, take_up};
 
 /// Loads the files, if there are any, and takes up its history. Gives the point from which a replica may ask its master to
-/// go on. The caller has set `loading`, and lets clients in afterwards.
-pub fn load(engine: &Arc<Engine>) -> Result<Option<Resume>, String> {
+/// go on. The caller has set `loading`, and lets clients in afterwards. What was written to
+/// the append-only file after `restore_to_s` is cut off first.
+pub fn load(engine: &Arc<Engine>, restore_to_s: Option<i64>) -> Result<Option<Resume>, String> {
     let settings = engine.settings();
     // Looked at even if it is not used: one that cannot be read is nothing to go on with.
     let mut list = aof::files::read_manifest(&settings)?;
     let aof = engine.part::<Aof>();
+    if let Some(unix_s) = restore_to_s {
+        if !settings.appendonly {
+            return Err("--aof-restore-to needs an append only file, but appendonly is no".into());
+        }
+        aof::restore::restore_to(&settings, &list, unix_s)?;
+    }
     if settings.appendonly {
         let loaded = aof::load::load(engine, &mut list)?;
         aof.take_up(list);

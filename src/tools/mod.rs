@@ -1,9 +1,10 @@
-//! Floor 8: the programs beside the server: `up`, `tree`, `check-rdb`; and who is meant by a command line.
+//! Floor 8: the programs beside the server: `up`, `tree`, `check-rdb`, `check-aof`; and who is meant by a command line.
 //!
 //! What is not a subcommand of ours belongs to the server, with every argument untouched: it has a grammar of its own
 //! (a file, `--directive value`, `-`), which clap must never see.
 
 mod check;
+mod check_aof;
 mod draw;
 mod moment;
 mod probe;
@@ -20,7 +21,7 @@ pub fn run(args: &[OsString]) -> Option<ExitCode> {
     let name = args.first().and_then(|a| Path::new(a).file_name()).and_then(|n| n.to_str()).unwrap_or_default();
     match name {
         "redis-check-rdb" | "valkey-check-rdb" => return Some(check::run(args)),
-        "redis-check-aof" | "valkey-check-aof" => return Some(unsupported("append-only files are")),
+        "redis-check-aof" | "valkey-check-aof" => return Some(check_aof::run(args)),
         "redis-sentinel" | "valkey-sentinel" => return Some(unsupported("Sentinel is")),
         _ => {}
     }
@@ -32,7 +33,7 @@ pub fn run(args: &[OsString]) -> Option<ExitCode> {
         "tree" => tree::run(rest),
 
         "check-rdb" => check::run(rest),
-        "check-aof" => unsupported("append-only files are"),
+        "check-aof" => check_aof::run(rest),
         "--version" | "-v" => print(&version::line(name == "redis-server" || name == "valkey-server")),
         "--help" | "-h" => print(HELP),
         _ => return None,
@@ -45,6 +46,7 @@ Usage: pando-server [FILE] [--DIRECTIVE VALUE...]   run a server
        pando-server up FILE...                      run a whole tree, a server for each file, and draw it
        pando-server tree HOST:PORT                  draw the tree a running server is part of
        pando-server check-rdb FILE                  check a snapshot file
+       pando-server check-aof FILE                  check an append-only file or its manifest, or repair it
        pando-server --version | --help
 
 A FILE is a redis.conf. Any of its directives can be given on the command line with two dashes before it:
@@ -52,7 +54,11 @@ A FILE is a redis.conf. Any of its directives can be given on the command line w
   pando-server --port 6402 --replicaof 127.0.0.1 6401
   pando-server /etc/redis/redis.conf --loglevel verbose
 
-Each subcommand tells more with --help. Through a link named redis-server or redis-check-rdb it is that program.";
+On the command line alone, --aof-restore-to TIME (Unix seconds or 2026-11-21T15:40:00Z) first cuts off what was written to
+the append-only file after that time.
+
+Each subcommand tells more with --help. Through a link named redis-server, redis-check-rdb or
+redis-check-aof it is that program.";
 
 fn print(text: &str) -> ExitCode {
     println!("{text}");

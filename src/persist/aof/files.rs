@@ -3,8 +3,8 @@
 //!
 //! Knows nothing of what is in them. All paths start from the working directory, which is `dir`.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{AofFile, Manifest, manifest_name, temp_manifest_name};
@@ -15,6 +15,21 @@ use crate::config::Settings;
 pub fn reason(e: &io::Error) -> String {
     let text = e.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Whether a file is, or begins with, a snapshot. It stands at its beginning then.
+pub fn is_snapshot(file: &mut File) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    file.take(5).read_to_end(&mut magic)?;
+    file.rewind()?;
+    Ok(magic == b"REDIS")
+}
+
+/// Cuts a file and makes sure of it.
+pub fn truncate(path: &Path, len: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(len)?;
+    file.sync_all()
 }
 
 /// Where the list lies.

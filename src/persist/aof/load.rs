@@ -2,8 +2,8 @@
 //!
 //! Knows how a file may end and what to say of it. The requests go the same way as those of a master's stream.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -95,6 +95,10 @@ enum Ending {
     Short {
         cut: u64,
     },
+    /// In the middle of a note that begins at `cut`.
+    TornNote {
+        cut: u64,
+    },
 }
 
 impl OneFile<'_> {
@@ -116,15 +120,25 @@ impl OneFile<'_> {
         }
         loaded.db = replay.session.db;
         drop(replay);
-        if let Ending::Short { cut } = ending {
-            if !is_last {
+        match ending {
+            Ending::Whole => {}
+            // Stock servers leave it, and make what they append part of the note.
+            Ending::TornNote { cut } if is_last => {
+                log::notice!("The AOF file {name} ends in the middle of a note of time: cutting it at offset {cut}");
+                files::truncate(&self.path, cut)
+                    .map_err(|e| format!("Error truncating the AOF file {name}: {}", reason(&e)))?;
+            }
+            Ending::TornNote { .. } => {}
+            Ending::Short { cut } if !is_last => {
                 // What follows was written behind a whole file: there is more to repair than a torn end.
                 log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
                 log::warning!("The AOF file {name} is whole up to byte {cut}.");
                 return Err("Fatal error: the truncated file is not the last file".into());
             }
-            self.cut_off(cut)?;
-            loaded.truncated = true;
+            Ending::Short { cut } => {
+                self.cut_off(cut)?;
+                loaded.truncated = true;
+            }
         }
         let kind = match self.file.kind {
             AofKind::Base => "base",
@@ -138,10 +152,7 @@ impl OneFile<'_> {
     fn load_snapshot(&self, source: &mut File, loaded: &mut LoadedAof) -> Result<u64, String> {
         let name = self.file.label();
         let unreadable = |e: io::Error| unreadable(&name, &e);
-        let mut magic = Vec::new();
-        source.take(5).read_to_end(&mut magic).map_err(unreadable)?;
-        source.rewind().map_err(unreadable)?;
-        if magic != b"REDIS" {
+        if !files::is_snapshot(source).map_err(unreadable)? {
             return Ok(0);
         }
         if self.old_style {
@@ -177,7 +188,7 @@ impl OneFile<'_> {
         if self.engine.settings().aof_load_truncated {
             log::warning!("!!! Warning: short read while loading the AOF file {name}!!!");
             log::warning!("!!! Truncating the AOF {name} at offset {cut} !!!");
-            match truncate(&self.path, cut) {
+            match files::truncate(&self.path, cut) {
                 Ok(()) => {
                     log::warning!("AOF {name} loaded anyway because aof-load-truncated is enabled");
                     return Ok(());
@@ -193,13 +204,6 @@ impl OneFile<'_> {
              'aof-load-truncated' configuration option to yes and restart the server."
         ))
     }
-}
-
-/// Cuts a file and makes sure of it.
-pub(super) fn truncate(path: &Path, len: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    file.set_len(len)?;
-    file.sync_all()
 }
 
 fn unreadable(name: &str, e: &io::Error) -> String {
@@ -258,12 +262,13 @@ impl<'e> Replay<'e> {
             let mut runner = Runner::new(self.engine, self.engine.gates.outsider(), Source::File);
             for chunk in &chunks {
                 match chunk {
-                    Ok(chunk) if chunk.is_empty() => return Ok(self.ending()),
+                    Ok(chunk) if chunk.is_empty() => return Ok(self.ending(Ending::Whole)),
                     Ok(chunk) => {
                         self.apply(&mut runner, &chunk)?;
                         let _ = empty.send(chunk);
                     }
                     Err(Stop::Short { .. }) => return Ok(Ending::Short { cut: self.applied }),
+                    Err(Stop::TornNote { from }) => return Ok(self.ending(Ending::TornNote { cut: from })),
                     Err(Stop::Io(e)) => return Err(unreadable(&self.name, &e)),
                     Err(bad @ Stop::Bad { .. }) => {
                         let name = &self.name;
@@ -279,10 +284,10 @@ impl<'e> Replay<'e> {
         })
     }
 
-    /// At the end of the file, behind a whole request.
-    fn ending(&self) -> Ending {
+    /// At the end of the file, behind a whole request: `otherwise`, unless a transaction lacks its end.
+    fn ending(&self, otherwise: Ending) -> Ending {
         if self.session.multi.is_none() {
-            return Ending::Whole;
+            return otherwise;
         }
         log::warning!("Revert incomplete MULTI/EXEC transaction in AOF file {}", self.name);
         Ending::Short { cut: self.applied }

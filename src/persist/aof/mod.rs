@@ -1,10 +1,12 @@
 //! The append-only file: which files it is made of, writing them and reading them.
 
+pub mod check;
 mod disk;
 pub mod files;
 pub mod load;
 pub mod manifest;
 pub mod reader;
+pub mod restore;
 mod rewrite;
 mod state;
 pub mod values;

@@ -88,6 +88,9 @@ pub enum Stop {
     /// In the middle of the request that begins at `from`.
     #[error("the file ends in the middle of the request that begins at byte {from}")]
     Short { from: u64 },
+    /// In the middle of a note, which holds no data.
+    #[error("the file ends in the middle of the note that begins at byte {from}")]
+    TornNote { from: u64 },
     #[error("byte {at}: {what}")]
     Bad { at: u64, what: Flaw },
     #[error(transparent)]
@@ -157,7 +160,11 @@ impl<R: Read> Reader<R> {
                     debug_assert_eq!(was, chunk.buf.len());
                     break;
                 }
-                Err(Lack::Bytes) => return Err(Stop::Short { from: offset + at as u64 }),
+                Err(Lack::Bytes) => {
+                    let from = offset + at as u64;
+                    let note = chunk.buf.get(at) == Some(&b'#');
+                    return Err(if note { Stop::TornNote { from } } else { Stop::Short { from } });
+                }
                 Err(Lack::Flaw { at, what }) => return Err(Stop::Bad { at: offset + at as u64, what }),
                 Err(Lack::Io(e)) => return Err(Stop::Io(e)),
             }
@@ -470,7 +477,7 @@ mod tests {
         // These claim much and hold little.
         stops(b"*2147483647\r\n$1\r\na\r\n", "the file ends in the middle of the request that begins at byte 0");
         stops(b"*1\r\n$2147483647\r\na\r\n", "the file ends in the middle of the request that begins at byte 0");
-        stops(b"#TS:12", "the file ends in the middle of the request that begins at byte 0");
+        stops(b"#TS:12", "the file ends in the middle of the note that begins at byte 0");
     }
 
     #[test]
