@@ -9,6 +9,8 @@ pub mod reader;
 pub mod restore;
 mod rewrite;
 mod state;
+#[cfg(test)]
+mod tests;
 pub mod values;
 mod writer;
 

@@ -1,16 +1,17 @@
 //! Writing the append-only file anew, which is also how it is begun while the server runs.
 //!
 //! ```text
-//! 1. a temporary base file and the next incremental one are made; the latter goes into the list
+//! 1. a temporary base file and the next incremental one are made
 //! 2. the cut: with every gate held, what follows is bound for the new incremental file
-//! 3. the data set as of the cut is written to the base file, and flushed
+//! 3. the writer comes to the cut: it flushes the former file, so that it cannot be found torn, and only then puts the
+//!    new one into the list; meanwhile the data set as of the cut is written to the base file
 //! 4. the base file gets its name, and the list becomes: new base, new incremental file
 //! 5. what is superfluous is removed
 //! ```
 //! At any instant the list on disk names files that together hold everything. Knows no command.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
@@ -140,11 +141,20 @@ impl Aof {
             }
             Err(Failure::Unwanted) => log::warning!("Background AOF rewrite terminated: it is not wanted any more"),
         }
-        if result.is_err() && mode == Mode::Waiting {
-            self.discard_first(engine);
+        match (&result, mode) {
+            (Ok(()), _) | (Err(_), Mode::Off) => {}
+            (Err(_), Mode::Waiting) => self.discard_first(engine),
+            (Err(_), Mode::On) => self.stay(),
         }
         self.over();
         let _ = tell.send(Begun::Failed);
+    }
+
+    /// If the writer did not come to the cut yet, it goes on with the file it has: the next attempt gives it another.
+    fn stay(&self) {
+        let (done, stays) = mpsc::channel();
+        self.order(Order::Stay(done));
+        let _ = stays.recv();
     }
 
     /// What was gathered behind a first base file that failed is of no use: the next attempt begins with a cut of its own.
@@ -172,7 +182,7 @@ impl Aof {
         self.disk.create_dir(dir).map_err(|e| {
             Failure::Early(format!("Can't open or create append-only dir {}: {}", settings.appenddirname, reason(&e)))
         })?;
-        let temp = TempFile::new(format!("temp-rewriteaof-bg-{}.aof", std::process::id()).into());
+        let temp = TempFile::new(temp_base(&settings, "temp-rewriteaof-bg"));
         let base = self.disk.create(temp.path());
         let mut base =
             base.map_err(|e| Failure::Early(format!("Opening the temp file for AOF rewrite failed: {}", reason(&e))))?;
@@ -206,10 +216,12 @@ impl Aof {
             |e: io::Error| Failure::Late(format!("Write error writing append only file on disk: {}", reason(&e)));
         walked.and_then(|_| base.sync()).map_err(write_error)?;
         drop(base);
-        log::notice!("Successfully created the temporary AOF base file {}", temp.path().display());
+        log::notice!("Successfully created the temporary AOF base file {}", shown(temp.path()));
         log::notice!("Background AOF rewrite terminated with success");
         // What follows the base file has to be on disk before it is relied on; and the former file is done with.
-        if mode != Mode::Off && !self.flush() && mode == Mode::Waiting {
+        let flushed = mode == Mode::Off || self.flush();
+        let in_place = if mode == Mode::On { self.switched.load(Relaxed) } else { flushed };
+        if !in_place {
             return Err(Failure::Late("The AOF incr file could not be written to disk".into()));
         }
         self.install(&settings, mode, temp.path(), written)
@@ -229,17 +241,11 @@ impl Aof {
                 (name, file)
             }
             Mode::On => {
-                let mut list = self.manifest.lock();
-                let mut new = list.clone();
+                // Only the one rewrite that runs changes the list.
+                let mut new = self.manifest.lock().clone();
                 let incr = new.new_incr(&settings.appendfilename);
                 let (name, path) = (incr.label(), incr.path(dir));
                 let file = open(&name, self.disk.create(&path))?;
-                let stored = self.store(settings, &mut new);
-                if stored.is_ok() || stored.as_ref().is_err_and(|e| e.replaced) {
-                    *list = new;
-                }
-                // Unless the list is certain to be found, nothing may be written to a file that only it names.
-                stored.map_err(|e| e.what)?;
                 (name, file)
             }
         };
@@ -247,10 +253,23 @@ impl Aof {
         Ok(Some(file))
     }
 
+    /// The writer has come to the cut: the file for what follows goes into the list.
+    pub(super) fn list_incr(&self, settings: &Settings) -> Result<(), NotStored> {
+        let mut list = self.manifest.lock();
+        let mut new = list.clone();
+        new.new_incr(&settings.appendfilename);
+        let stored = self.store(settings, &mut new);
+        if stored.as_ref().map_or_else(|e| e.replaced, |()| true) {
+            *list = new;
+        }
+        stored
+    }
+
     /// With every gate held: all that comes behind this instant is for the new file.
     fn hand_over(&self, engine: &Engine, mode: Mode, file: Box<dyn OutFile>) {
         let db = stream_db(engine);
         if mode == Mode::On {
+            self.switched.store(false, Relaxed);
             self.order(Order::Switch(Switch { at: engine.log.end_offset(), file, db }));
         } else {
             let cursor = engine.log.attach_end_with_marks();
@@ -279,7 +298,7 @@ impl Aof {
             })
         };
         rename("base", temp, &base_path)?;
-        log::notice!("Successfully renamed the temporary AOF base file {} into {base_name}", temp.display());
+        log::notice!("Successfully renamed the temporary AOF base file {} into {base_name}", shown(temp));
         let mut made = vec![base_path];
         if mode == Mode::Waiting {
             // Whatever else there is belongs to another life of the data set.
@@ -548,7 +567,7 @@ impl Aof {
     fn first_base(&self, engine: &Arc<Engine>, settings: &Settings, list: &mut Manifest) -> Result<(), String> {
         let base = list.new_base(&settings.appendfilename, settings.aof_use_rdb_preamble);
         let (name, path) = (base.label(), base.path(dir_of(settings)));
-        let temp = TempFile::new(format!("temp-rewriteaof-{}.aof", std::process::id()).into());
+        let temp = TempFile::new(temp_base(settings, "temp-rewriteaof"));
         let form = if settings.aof_use_rdb_preamble { Form::AofBase } else { Form::Requests };
         let write = || {
             let mut file = self.disk.create(temp.path())?;
@@ -624,10 +643,20 @@ impl Aof {
 }
 
 /// The list is not certain to be on disk.
-struct NotStored {
-    what: String,
+pub(super) struct NotStored {
+    pub what: String,
     /// It has taken the old one's place all the same.
-    replaced: bool,
+    pub replaced: bool,
+}
+
+/// Where a base file is written before it gets its name. There is one snapshot at a time, so that one name does.
+fn temp_base(settings: &Settings, what: &str) -> PathBuf {
+    Path::new(&settings.dir).join(format!("{what}-{}.aof", std::process::id()))
+}
+
+/// A file's bare name, as the log tells it.
+fn shown(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// What a file that begins at this instant has to select. With every gate held.

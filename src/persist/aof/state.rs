@@ -37,6 +37,8 @@ pub(super) enum Order {
     Begin(Box<Begin>),
     /// What lies behind this offset goes into another file.
     Switch(Switch),
+    /// Forget those switches that were not made yet.
+    Stay(Sender<()>),
     /// Bring everything to disk, and say how that went.
     Flush(Sender<bool>),
     /// The same, and let go of the file.
@@ -72,6 +74,8 @@ pub struct Aof {
     pub(super) rewriting: Mutex<Option<i64>>,
     /// The rewrite under way is not wanted any more.
     pub(super) unwanted: AtomicBool,
+    /// The writer has made the switch that the last cut asked for.
+    pub(super) switched: AtomicBool,
     pub(super) scheduled: AtomicBool,
     /// How often flushing failed, after which something may be missing on disk; how many of these the last cut covered;
     /// and how many a base file since makes up for. Until it makes up for all, nothing more is said to be on disk.
@@ -114,6 +118,7 @@ impl Aof {
             writer: Mutex::default(),
             rewriting: Mutex::default(),
             unwanted: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
             taints: AtomicU64::new(0),
             taints_at_cut: AtomicU64::new(0),

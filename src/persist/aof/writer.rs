@@ -172,6 +172,12 @@ impl Writer {
                     open.switches.push_back(switch);
                 }
             }
+            Order::Stay(done) => {
+                if let Some(open) = &mut self.open {
+                    open.switches.clear();
+                }
+                let _ = done.send(());
+            }
             Order::Flush(done) => {
                 let ok = self.write_and_flush()?;
                 self.publish();
@@ -415,15 +421,28 @@ impl Writer {
         }
     }
 
-    /// The cut of a rewrite was reached: all that follows goes into the next file.
+    /// The cut of a rewrite was reached: all that follows goes into the next file, unless something speaks against it; then
+    /// the rewrite has failed.
     fn switch(&mut self, switch: Switch) -> Result<Turn, Fatal> {
-        if let Some(open) = &self.open
-            && open.length != open.flushed_length
-            && self.flush()? == Turn::Failed
-        {
-            // The rewrite, when it is done, makes up for what may be missing.
-            log::warning!("The former AOF file could not be flushed before the next one was begun.");
+        // The former file has to be whole on disk before another one follows it in the list.
+        let unflushed = self.open.as_ref().is_some_and(|open| open.length != open.flushed_length);
+        if unflushed && self.flush()? == Turn::Failed {
+            return Ok(Turn::Failed);
         }
+        if let Err(e) = self.aof.list_incr(&self.engine.settings()) {
+            log::warning!("{}", e.what);
+            if !e.replaced {
+                return Ok(Turn::More);
+            }
+            if self.replies_wait() {
+                return Err(Fatal(
+                    "Can't persist the AOF manifest when the AOF fsync policy is 'always'. Exiting...".into(),
+                ));
+            }
+            // Either list may be found after a loss of power, and only one of them names the file.
+            self.aof.taint();
+        }
+        self.aof.switched.store(true, Relaxed);
         let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
         open.file = switch.file;
         (open.length, open.flushed_length) = (0, 0);
