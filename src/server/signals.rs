@@ -17,7 +17,10 @@ pub fn watch(runtime: &tokio::runtime::Handle, engine: Arc<Engine>, shutdown: Ar
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Having a listener is what keeps the process alive: a terminal that closes is nothing to a server.
     let mut hangup = signal(SignalKind::hangup())?;
+    // A file as long as the system lets it be is a disk that refuses to write, and told as that.
+    let file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     runtime.spawn(async move {
+        let _file_size = file_size;
         loop {
             let sigint = tokio::select! {
                 _ = terminate.recv() => false,

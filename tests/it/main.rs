@@ -3,6 +3,7 @@
 //! `PANDO_BIN` puts another program in Pando's place; with the stock server there, every test must pass too.
 
 mod aof_load;
+mod append_only;
 mod basics;
 mod blocking;
 mod blocking_random;
