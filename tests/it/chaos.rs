@@ -232,9 +232,18 @@ impl Tree {
     fn hang(&mut self, child: usize, parent: usize) {
         let port = self.wire(child, parent).port();
         self.parent[child] = Some(parent);
-        let reply = self.nodes[child].run(&format!("replicaof 127.0.0.1 {port}"));
-        assert!(reply.to_string().starts_with("+OK"), "{reply}");
-        self.nodes[child].check("config rewrite", "+OK");
+        self.place(child, &format!("replicaof 127.0.0.1 {port}"));
+    }
+
+    /// REPLICAOF, for good.
+    fn place(&self, node: usize, replicaof: &str) {
+        // Who is loading takes no such orders.
+        wait_for(PATIENCE, &format!("{node} takes orders"), || {
+            let reply = self.nodes[node].run(replicaof).to_string();
+            assert!(reply.starts_with("+OK") || reply.starts_with("-LOADING"), "{replicaof}: {reply}");
+            reply.starts_with("+OK")
+        });
+        self.nodes[node].check("config rewrite", "+OK");
     }
 
     fn offset(&self, node: usize, field: &str) -> i64 {
@@ -410,8 +419,7 @@ impl Tree {
         self.state[root] = State::Down;
         let rest: Vec<usize> = (0..NODES).filter(|n| *n != root).collect();
         let heir = rest.into_iter().max_by_key(|n| self.offset(*n, "master_repl_offset")).expect("five");
-        self.nodes[heir].check("replicaof no one", "+OK");
-        self.nodes[heir].check("config rewrite", "+OK");
+        self.place(heir, "replicaof no one");
         self.parent[heir] = None;
         for node in 0..NODES {
             if node != heir && node != root && self.parent[node] == Some(root) {
