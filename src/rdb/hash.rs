@@ -237,7 +237,8 @@ fn read_zipmap(bytes: &[u8], limits: &Limits) -> Option<Hash> {
         seen += 1;
     }
     let counted = count >= LONG || usize::from(count) == seen;
-    (counted && rest.len() == 1 && hash.is_sound()).then_some(hash)
+    // Stock servers never wrote an empty one, and take it for damage.
+    (counted && seen > 0 && rest.len() == 1 && hash.is_sound()).then_some(hash)
 }
 
 #[cfg(test)]
@@ -310,7 +311,7 @@ mod tests {
         };
         check(b"\x02\x01a\x01\x001\x02bc\x02\x01xy-\xff", plain(&[("a", "1"), ("bc", "xy")]));
         check(b"\x01\xfe\x01\x00\x00\x00a\xfe\x01\x00\x00\x00\x00v\xff", plain(&[("a", "v")]));
-        check(b"\x00\xff", plain(&[]));
+        check(b"\x00\xff", None);
         check(b"\xfe\x01a\x01\x001\xff", plain(&[("a", "1")]));
         check(b"\x02\x01a\x01\x001\xff", None);
         check(b"\x02\x01a\x01\x001\x01a\x01\x002\xff", None);
