@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::failover::{Act, Failover, FailoverState};
 use super::super::greeting::{Answer, Greeting};
 use super::super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
-use super::super::id::{Identity, ReplId, Resume};
+use super::super::id::{Former, Identity, ReplId, Resume};
 use super::super::master::{Chore, MasterConfig, Plan, Replica, Replicas, Running, Target};
 use super::super::note::Note;
 use super::super::psync::{self, Decision, FailoverRequest, Request, Standing};
@@ -60,6 +60,16 @@ pub(super) struct Saved {
     data: BTreeMap<u64, u64>,
     history: u64,
     resume: Option<Resume>,
+    former: Vec<Former>,
+    backlog: Option<Kept>,
+}
+
+/// The stream up to a saved data set, as it is kept beside it.
+#[derive(Clone)]
+struct Kept {
+    first_byte_offset: i64,
+    bytes: Vec<u8>,
+    history_at: BTreeMap<i64, u64>,
 }
 
 /// How PSYNC requests ended.
@@ -301,7 +311,22 @@ impl Node {
             _ => self.link.resume().is_some(),
         };
         let resume = known.then(|| self.held());
-        self.disk = Some(Saved { data: self.data.clone(), history: self.history, resume });
+        let (former, backlog) = (self.identity.former().collect(), self.kept());
+        self.disk = Some(Saved { data: self.data.clone(), history: self.history, resume, former, backlog });
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        let first_byte_offset = self.log.backlog()?.first_byte_offset;
+        let mut cursor = self.log.attach(first_byte_offset)?;
+        let mut bytes = Vec::new();
+        loop {
+            let taken = bytes.len();
+            cursor.read(1 << 16).iter().for_each(|chunk| bytes.extend_from_slice(chunk.as_ref()));
+            if bytes.len() == taken {
+                return Some(Kept { first_byte_offset, bytes, history_at: self.history_at.clone() });
+            }
+            cursor.advance(bytes.len() - taken);
+        }
     }
 
     /// The process that comes after this one, with the same configuration file.
@@ -311,21 +336,27 @@ impl Node {
         node.disk = self.disk.clone();
         node.stats = self.stats;
         node.writes = self.writes;
+        node.backlog_bytes = self.backlog_bytes;
+        node.log.set_backlog_limit_bytes(node.backlog_bytes);
+        node.history_at.clear();
         let mut held = None;
         if let Some(saved) = node.disk.clone() {
             (node.data, node.history) = (saved.data, saved.history);
             if let Some(resume) = saved.resume {
-                node.log.reset(resume.offset);
+                node.log.create_backlog();
+                node.log.reset(saved.backlog.as_ref().map_or(resume.offset, |kept| kept.first_byte_offset - 1));
+                if let Some(kept) = saved.backlog {
+                    node.log.append(&kept.bytes);
+                    node.history_at = kept.history_at;
+                }
                 if master.is_some() {
-                    node.identity = Identity::new(resume.replid);
+                    node.identity = Identity::new(resume.replid).with_former(saved.former);
                     held = Some(resume);
                 } else {
-                    node.identity = Identity::restored(io.fresh(), resume);
-                    node.log.create_backlog();
+                    node.identity = Identity::restored(io.fresh(), resume).with_former(saved.former);
                 }
             }
         }
-        node.history_at.clear();
         node.claim(io);
         if let Some((host, port)) = master {
             node.step(Event::SetMaster { host, port, held, failover: false }, io);

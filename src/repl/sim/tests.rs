@@ -15,6 +15,9 @@ impl Drop for Named {
 
 fn run(seeds: std::ops::Range<u64>, weather: Weather) -> Vec<Outcome> {
     let chosen = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok());
+    // A long run: as many seeds as are wished for.
+    let wished = std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse::<u64>().ok());
+    let seeds = wished.map_or(seeds.clone(), |n| seeds.start..seeds.start + n);
     let seeds = chosen.map_or(seeds, |seed| seed..seed + 1);
     seeds
         .map(|seed| {

@@ -15,7 +15,8 @@ use crate::base::rand::Rng;
 /// How hard the world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weather {
-    /// Links break, leaves are stopped and started in good order; the tree stays as it is, backlogs are large.
+    /// Links break, nodes stand still for a while, are stopped and started in good order; the tree stays as it is, backlogs
+    /// are large.
     Fair,
     /// Anything goes.
     Storm,
@@ -70,6 +71,8 @@ struct Place {
     up: Option<u64>,
     attempt: u64,
     life: u64,
+    /// Until then its process stands still: what comes for it waits.
+    frozen_ms: i64,
 }
 
 pub(super) struct World {
@@ -290,7 +293,16 @@ impl World {
     fn next(&mut self) {
         let Some(Reverse((at_ms, order))) = self.queue.pop() else { return };
         self.now_ms = at_ms;
-        match self.happenings.remove(&order).expect("each is queued once") {
+        let happening = self.happenings.remove(&order).expect("each is queued once");
+        if let Some(place) = self.whose(&happening).map(|node| self.places[node])
+            && place.frozen_ms > at_ms
+        {
+            // With its number, so that nothing of the same connection overtakes it.
+            self.queue.push(Reverse((place.frozen_ms, order)));
+            self.happenings.insert(order, happening);
+            return;
+        }
+        match happening {
             Happening::Tick(node) => {
                 if self.nodes[node].alive {
                     self.on(node, None, |node, io| node.tick(io));
@@ -301,7 +313,9 @@ impl World {
                 if self.writing {
                     let node = self.rng.below(self.nodes.len() as u64) as usize;
                     for _ in 0..1 + self.rng.below(4) {
-                        self.on(node, None, |node, io| node.write(io));
+                        if self.is_awake(node) {
+                            self.on(node, None, |node, io| node.write(io));
+                        }
                     }
                 }
                 let delay_ms = 5 + self.rng.below(100) as i64;
@@ -324,6 +338,22 @@ impl World {
             }
             Happening::Boot { node, as_master } => self.boot(node, as_master),
         }
+    }
+
+    /// Who takes notice of it.
+    fn whose(&self, happening: &Happening) -> Option<usize> {
+        match happening {
+            Happening::Tick(node) | Happening::Timer { node, .. } | Happening::Connected { node, .. } => Some(*node),
+            Happening::Deliver { conn, to_server, .. } | Happening::Closed { conn, to_server } => {
+                self.conns.get(conn).map(|c| if *to_server { c.server } else { c.client })
+            }
+            Happening::Write | Happening::Mishap | Happening::Boot { .. } => None,
+        }
+    }
+
+    /// Whether it takes commands.
+    fn is_awake(&self, node: usize) -> bool {
+        self.nodes[node].alive && self.places[node].frozen_ms <= self.now_ms
     }
 
     fn deliver(&mut self, conn: u64, to_server: bool, bytes: Vec<u8>, truth: u64) {
@@ -378,25 +408,27 @@ impl World {
         let node = self.rng.below(self.nodes.len() as u64) as usize;
         let fair = self.weather == Weather::Fair;
         match self.rng.below(if fair { 60 } else { 100 }) {
-            0..40 => {
+            0..30 => {
                 let conns: Vec<u64> = self.conns.keys().copied().collect();
                 if !conns.is_empty() {
                     let which = self.rng.below(conns.len() as u64) as usize;
                     self.cut(conns[which]);
                 }
             }
+            30..40 => {
+                if self.is_awake(node) {
+                    self.places[node].frozen_ms = self.now_ms + self.rng.below(8_000) as i64;
+                }
+            }
             40..50 => {
-                // A replica that others follow has no backlog when it comes back: who lagged behind it would need a full
-                // resync, as with stock servers. That is no fair weather.
-                let followed = self.nodes.iter().any(|n| n.link.master().is_some_and(|(_, p)| p == 7000 + node as u16));
-                if self.nodes[node].alive && !(fair && (followed || self.nodes[node].is_master())) {
+                if self.is_awake(node) {
                     self.nodes[node].save();
                     let as_master = !fair && self.rng.chance(0.2);
                     self.stop(node, as_master);
                 }
             }
             50..60 => {
-                if self.nodes[node].alive && !fair {
+                if self.is_awake(node) && !fair {
                     self.nodes[node].save();
                 }
             }
@@ -423,12 +455,12 @@ impl World {
                 self.hang(node, master);
             }
             83..92 => {
-                if self.nodes[node].alive && !self.nodes[node].failover.is_active() {
+                if self.is_awake(node) && !self.nodes[node].failover.is_active() {
                     self.on(node, None, |node, io| node.promote(io));
                 }
             }
             _ => {
-                if self.nodes[node].alive {
+                if self.is_awake(node) {
                     self.on(node, None, |node, io| node.start_failover(io));
                 }
             }
@@ -439,7 +471,7 @@ impl World {
     fn hang(&mut self, node: usize, master: usize) {
         let (host, port) = (format!("n{master}"), 7000 + master as u16);
         let n = &self.nodes[node];
-        if n.alive && !n.failover.is_active() && n.link.master() != Some((&host, port)) {
+        if self.is_awake(node) && !n.failover.is_active() && n.link.master() != Some((&host, port)) {
             self.on(node, None, |node, io| node.follow(host, port, false, io));
         }
     }
@@ -449,6 +481,7 @@ impl World {
             eprintln!("{:>8} n{node} stops", self.now_ms - 1_000_000);
         }
         self.nodes[node].alive = false;
+        self.places[node].frozen_ms = 0;
         self.places[node].up = None;
         self.places[node].life += 1;
         self.places[node].attempt += 1;
@@ -495,6 +528,9 @@ impl World {
         self.healing = true;
         if self.verbose {
             eprintln!("{:>8} healing", self.now_ms - 1_000_000);
+        }
+        while self.places.iter().any(|place| place.frozen_ms > self.now_ms) {
+            self.next();
         }
         for node in 0..self.nodes.len() {
             self.boot(node, false);
