@@ -460,6 +460,11 @@ fn deletions_may_mind_what_groups_know() {
          xlen s => :8
          xackdel s none ids 2 1-1 2-1 => [:-1 :-1]
          xdelex none ids 1 1-1 => [:-1]
+         xreadgroup group late d count 1 streams s > => [[$s [[$2-1 [$a $b]]]]]
+         xdel s 2-1 => :1
+         xpending s late => [:1 $2-1 $2-1 [[$d $1]]]
+         xdelex s delref ids 2 2-1 99-1 => [:-1 :-1]
+         xpending s late => [:0 $nil $nil *nil]
          xdelex s ids 0 1-1 => -ERR Number of IDs must be a positive integer
          xdelex s ids 2 1-1 => -ERR The `numids` parameter must match the number of arguments
          xdelex s ids 1 1-1 2-2 => -ERR syntax error",

@@ -121,13 +121,19 @@ fn xdelex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
     db.view::<Stream>(key)?;
     let (refs, ids) = counted_ids(a)?;
     let mut codes: SmallVec<[i64; 8]> = SmallVec::new();
-    let count = db.edit(key, |stream: &mut Stream| stream.delete(&ids, refs, |fate| codes.push(code(fate))))?;
+    let done = db.edit(key, |stream: &mut Stream| {
+        let forgotten = if refs == Refs::Drop { stream.forget(&ids) } else { 0 };
+        (stream.delete(&ids, refs, |fate| codes.push(code(fate))), forgotten)
+    })?;
     codes.resize(ids.len(), -1);
     out.array(codes.len());
     codes.iter().for_each(|code| out.int(*code));
-    let count = count.unwrap_or(0);
+    let (count, forgotten) = done.unwrap_or_default();
     deleted(db, key, count);
-    Ok(Effect::verbatim_if(count > 0))
+    if count == 0 {
+        db.unit.dirty += forgotten as u64;
+    }
+    Ok(Effect::verbatim_if(count + forgotten > 0))
 }
 
 fn xackdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
@@ -138,6 +144,8 @@ fn xackdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     let done = db.edit(key, |stream: &mut Stream| {
         let Some(group) = stream.group_mut(name) else { return (SmallVec::new(), 0, 0) };
         let acked: SmallVec<[bool; 8]> = ids.iter().map(|id| group.ack(*id).is_some()).collect();
+        // Whoever still waits for an entry that is gone already waits no more.
+        let forgotten = if refs == Refs::Drop { stream.forget(&ids) } else { 0 };
         let known: Ids = ids.iter().zip(&acked).filter(|(_, acked)| **acked).map(|(id, _)| *id).collect();
         let mut fates: SmallVec<[Deleted; 8]> = SmallVec::new();
         let count = stream.delete(&known, refs, |fate| fates.push(fate));
@@ -148,7 +156,7 @@ fn xackdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
             _ => 1,
         };
         let codes: SmallVec<[i64; 8]> = acked.iter().map(|acked| if *acked { fate() } else { -1 }).collect();
-        (codes, known.len(), count)
+        (codes, known.len() + forgotten, count)
     })?;
     let (mut codes, acked, count) = done.unwrap_or_default();
     codes.resize(ids.len(), -1);

@@ -253,6 +253,12 @@ impl Stream {
         count
     }
 
+    /// Takes ids out of what any group waits for, whether the entries are there or not. Gives how many groups' lists that
+    /// shortened.
+    pub fn forget(&mut self, ids: &[StreamId]) -> usize {
+        ids.iter().map(|id| forget(&mut self.groups, *id)).sum()
+    }
+
     fn delete_one(&mut self, id: StreamId, refs: Refs) -> Deleted {
         if refs == Refs::Acked && !self.groups.is_empty() {
             if self.get(id).is_none() {
@@ -392,11 +398,9 @@ fn is_referenced(groups: &BTreeMap<Box<[u8]>, Group>, id: StreamId) -> bool {
     groups.values().any(|group| group.last_id < id || group.pending().contains_key(&id))
 }
 
-/// Takes an entry off the pending lists of all groups.
-fn forget(groups: &mut BTreeMap<Box<[u8]>, Group>, id: StreamId) {
-    for group in groups.values_mut() {
-        group.ack(id);
-    }
+/// Takes an entry off the pending lists of all groups. Gives on how many of them it was.
+fn forget(groups: &mut BTreeMap<Box<[u8]>, Group>, id: StreamId) -> usize {
+    groups.values_mut().filter_map(|group| group.ack(id)).count()
 }
 
 #[cfg(test)]
