@@ -160,6 +160,8 @@ struct Tree {
     repairs: Vec<(usize, Repair)>,
     root_port: Arc<AtomicU16>,
     work: Arc<Work>,
+    /// Which nodes write an append-only file, and so come back with something from a crash.
+    durable: Vec<bool>,
     /// Full syncs that nothing could have spared.
     due: usize,
     step: usize,
@@ -168,14 +170,18 @@ struct Tree {
 impl Tree {
     fn plant(seed: u64) -> Tree {
         let mut rng = Rng::new(seed);
-        let nodes: Vec<Server> = (0..NODES)
-            .map(|_| {
+        let durable: Vec<bool> = (0..NODES).map(|_| rng.below(2) == 0).collect();
+        let nodes: Vec<Server> = durable
+            .iter()
+            .map(|durable| {
                 let diskless = rng.pick(&["yes", "no"]);
                 let load = rng.pick(&["disabled", "swapdb", "on-empty-db"]);
                 let lines = [
                     "repl-backlog-size 64mb".to_owned(),
                     format!("repl-diskless-sync {diskless}"),
                     format!("repl-diskless-load {load}"),
+                    format!("appendonly {}", if *durable { "yes" } else { "no" }),
+                    format!("appendfsync {}", rng.pick(&["always", "everysec"])),
                 ];
                 Server::start(Kind::Pando, &lines.each_ref().map(String::as_str))
             })
@@ -191,6 +197,7 @@ impl Tree {
             repairs: Vec::new(),
             root_port,
             work: Arc::default(),
+            durable,
             due: NODES - 1,
             step: 0,
         };
@@ -328,29 +335,47 @@ impl Tree {
                 self.later(Repair::Launch(node));
                 format!("{node} is killed")
             }
-            61..69 => {
+            61..68 => {
                 let (node, _) = self.some_child()?;
                 self.due += self.shut_down(node);
                 self.later(Repair::Launch(node));
                 format!("{node} is shut down")
             }
-            69..85 => self.move_subtree()?,
-            85..89 => {
+            68..80 => self.move_subtree()?,
+            80..84 => {
+                let (node, _) = self.some_child()?;
+                let what = self.rng.pick(&["bgsave", "bgrewriteaof"]);
+                // Refused while another is running.
+                let reply = self.nodes[node].run(what);
+                format!("{node} {what}: {reply}")
+            }
+            84..88 => {
                 self.mend(usize::MAX);
                 let root = self.root();
                 self.due += self.shut_down(root);
-                self.mend(usize::MAX);
                 self.nodes[root].launch();
                 self.state[root] = State::Up;
                 format!("the root {root} is restarted")
             }
-            89..95 => self.hand_over()?,
+            88..91 => {
+                let root = self.root();
+                if !self.durable[root] {
+                    return None;
+                }
+                self.mend(usize::MAX);
+                self.nodes[root].crash();
+                self.nodes[root].launch();
+                // What it had not yet written, others may have.
+                self.due += NODES - 1;
+                format!("the root {root} is killed and comes back")
+            }
+            91..96 => self.hand_over()?,
             _ => self.lose_root()?,
         })
     }
 
-    /// Ends a node in good order; gives the number of those below that may need a full sync, since what they have not yet
-    /// got is gone with the backlog.
+    /// Ends a node in good order; gives how many full syncs that may cost. A snapshot has the backlog beside it, so that it
+    /// costs none.
     fn shut_down(&mut self, node: usize) -> usize {
         // There is an answer only where it is refused.
         if let Ok(reply) = self.nodes[node].client().try_call(&["SHUTDOWN", "SAVE"]) {
@@ -359,7 +384,7 @@ impl Tree {
         let status = self.nodes[node].wait_end();
         assert!(status.success(), "{node} ended with {status}");
         self.state[node] = State::Down;
-        self.subtree(node).len() - 1
+        if self.durable[node] { self.subtree(node).len() } else { 0 }
     }
 
     fn move_subtree(&mut self) -> Option<String> {
