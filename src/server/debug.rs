@@ -16,7 +16,7 @@ use crate::exec::{client_memory, describe, digest};
 use crate::keyspace::{Data, Entry, EventClass, ExpirePolicy, KeepTtl, Key, Keyspace, Unit, ValueRef};
 use crate::persist::load::{self, Expired};
 use crate::persist::save::rdb_path;
-use crate::persist::{Saver, aof};
+use crate::persist::{Aof, Saver, aof};
 use crate::rdb::WriteOptions;
 use crate::repl::Repl;
 use crate::resp::encode_command;
@@ -346,8 +346,13 @@ fn load_aof(call: &mut Call<'_>) -> Result<(), Error> {
     }
     let engine = call.engine;
     step_aside(|| {
+        // No rewrite changes the list meanwhile.
         let _turn = engine.snapshot_turn.lock();
         let gates = engine.gates.take_all();
+        let writer = engine.part::<Aof>();
+        if writer.mode() != aof::Mode::Off && !writer.flush() {
+            return Err(Error::text("ERR Error trying to load the AOF files, check server logs."));
+        }
         let _loading = Loading::begin(engine);
         drop(gates);
         load::empty(engine);

@@ -35,8 +35,8 @@ fn written_by_stock(lines: &[&str]) -> (Server, String) {
     let mut all = vec!["appendonly yes", "auto-aof-rewrite-percentage 0"];
     all.extend(lines);
     let mut stock = Server::start(Kind::Stock70, &all);
-    run_all(&stock, "mset a 1 b 2 over 3\nrpush list x y z\nhset hash f 1 g 2\nzadd zset 1.5 m\nxadd stream 1-1 f v\n");
-    run_all(&stock, "pexpire over 1\nselect 3\nset there 1\nsadd set 1 2 x\n");
+    run_all(&stock, "mset a 1 b 2\nrpush list x y z\nhset hash f 1 g 2\nzadd zset 1.5 m\nxadd stream 1-1 f v\n");
+    run_all(&stock, "select 3\nset there 1\nsadd set 1 2 x\n");
     stock.check("bgrewriteaof", "+Background append only file rewriting started");
     wait_until("the rewrite ends", || {
         stock.info("persistence", "aof_rewrite_in_progress") == "0" && stock.log_has("rewrite finished successfully")
@@ -210,6 +210,19 @@ fn a_torn_note_is_no_loss() {
     server.launch();
     server.check("get a", "$1");
     assert_eq!(fs::read(server.path(DIR).join("x.aof")).expect("the file").len(), 27);
+}
+
+#[test]
+fn a_torn_file_with_nothing_behind_it_is_the_last() {
+    let mut server = Server::prepare(Port::reserve(), Kind::Pando, &["appendonly yes"]);
+    fs::create_dir(server.path(DIR)).expect("a directory");
+    fs::write(server.path(DIR).join(LIST), "file x seq 1 type i\nfile y seq 2 type i\n").expect("a list");
+    fs::write(server.path(DIR).join("x"), "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*3\r\n$3").expect("a file");
+    fs::write(server.path(DIR).join("y"), "").expect("a file");
+    server.launch();
+    server.check("set b 2", "+OK");
+    server.restart();
+    server.check("mget a b", "[$1 $2]");
 }
 
 #[test]

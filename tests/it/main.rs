@@ -2,6 +2,7 @@
 //!
 //! `PANDO_BIN` puts another program in Pando's place; with the stock server there, every test must pass too.
 
+mod aof_crash;
 mod aof_load;
 mod append_only;
 mod basics;

@@ -59,12 +59,16 @@ pub fn load(engine: &Arc<Engine>, list: &mut Manifest) -> Result<Option<LoadedAo
         state.loading_loaded_bytes.store(0, Relaxed);
         state.loading_start_s.store(clock::now_ms() / 1000, Relaxed);
         let mut before = 0;
-        let last = list.files().count().saturating_sub(1);
+        let path_of = |file: &AofFile| file.path(Path::new(&settings.appenddirname));
+        // A rewrite lists the file that is to follow before the one being written is at its end: what lies behind a file
+        // counts only if there is something in it.
+        let holds_data = |file: &AofFile| path_of(file).metadata().is_ok_and(|meta| meta.len() > 0);
+        let last = list.files().collect::<Vec<_>>().iter().rposition(|file| holds_data(file)).unwrap_or(0);
         for (i, file) in list.files().enumerate() {
-            let path = file.path(Path::new(&settings.appenddirname));
+            let path = path_of(file);
             let old_style = file.name == settings.appendfilename.as_bytes();
             let one = OneFile { engine, file, path, old_style, before };
-            before += one.load(&mut loaded, i == last)?;
+            before += one.load(&mut loaded, i >= last)?;
         }
         // What it changed is on disk.
         state.dirty.store(0, Relaxed);
