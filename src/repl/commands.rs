@@ -291,10 +291,18 @@ fn waitaof(call: &mut Call<'_>) -> Result<Flow, Error> {
              and are not propagated.",
         ));
     }
-    if local == 1 && !call.engine.settings().appendonly {
-        return Err(Error::text("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."));
+    let need = Need::OnDisk { local: local == 1, replicas };
+    if lacks_file(call.engine, need) {
+        return Err(NO_FILE);
     }
-    Ok(wait_for(call, Need::OnDisk { local: local == 1, replicas }, timeout_ms))
+    Ok(wait_for(call, need, timeout_ms))
+}
+
+const NO_FILE: Error = Error::text("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+
+/// What is waited for cannot be: the file may have been turned off meanwhile.
+fn lacks_file(engine: &Engine, need: Need) -> bool {
+    matches!(need, Need::OnDisk { local: true, .. }) && !engine.settings().appendonly
 }
 
 fn timeout(word: &[u8], now_ms: i64) -> Result<i64, Error> {
@@ -342,8 +350,9 @@ fn wait_for(call: &mut Call<'_>, need: Need, timeout_ms: i64) -> Flow {
 
 /// The reply as it is now.
 fn told(engine: &Engine, repl: &Repl, need: Need, offset: ReplOffset) -> Completion {
-    let (tally, _) = tally(need, offset, &repl.replicas(), engine.durable.on_disk(&engine.log));
-    Box::new(move |_: &mut Session, out: &mut Reply| answer(out, tally))
+    let (tally, enough) = tally(need, offset, &repl.replicas(), engine.durable.on_disk(&engine.log));
+    let vain = !enough && lacks_file(engine, need);
+    Box::new(move |_: &mut Session, out: &mut Reply| if vain { out.error(&NO_FILE) } else { answer(out, tally) })
 }
 
 async fn acknowledged(engine: &Engine, repl: &Arc<Repl>, need: Need, offset: ReplOffset) {
@@ -351,7 +360,7 @@ async fn acknowledged(engine: &Engine, repl: &Arc<Repl>, need: Need, offset: Rep
         // Registered before looking, so that no acknowledgement in between is missed.
         let mut more = std::pin::pin!(repl.acks.notified());
         more.as_mut().enable();
-        if tally(need, offset, &repl.replicas(), engine.durable.on_disk(&engine.log)).1 {
+        if tally(need, offset, &repl.replicas(), engine.durable.on_disk(&engine.log)).1 || lacks_file(engine, need) {
             return;
         }
         more.await;

@@ -57,6 +57,7 @@ const fn sub(
 const MAX_PACKED_BYTES: usize = (1 << 32) - (1 << 20);
 
 const SUBS: &[Sub] = &[
+    sub("AOF-FLUSH-SLEEP", (1, 1), "<microsec>", "Rests before the append-only file is written.", aof_flush_sleep),
     sub("ASSERT", (0, 0), "", "Ends the process as a failed assertion would.", assert),
     sub("CHANGE-REPL-ID", (0, 0), "", "Begins a replication history of a new name.", change_repl_id),
     sub("CLIENT-EVICTION", (0, 0), "", "Tells of the eviction of clients.", client_eviction),
@@ -335,6 +336,13 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         Ok::<_, Error>(())
     })?;
     log::notice!("DB reloaded by DEBUG RELOAD");
+    call.out.ok();
+    Ok(())
+}
+
+fn aof_flush_sleep(call: &mut Call<'_>) -> Result<(), Error> {
+    let us = number::parse_i64(word(call)).and_then(|us| u64::try_from(us).ok()).ok_or(Error::NotInteger)?;
+    call.engine.part::<Aof>().rest_us.store(us, Relaxed);
     call.out.ok();
     Ok(())
 }

@@ -271,6 +271,32 @@ fn what_waitaof_confirmed_survives_a_crash() {
     c.check("waitaof 0 0 0", "[:0 :0]");
 }
 
+#[test]
+fn who_waits_for_a_file_that_is_turned_off_is_told() {
+    let server = Server::start(SERVER, &["appendonly yes", "appendfsync no", "auto-aof-rewrite-percentage 0"]);
+    let mut c = server.client();
+    c.check("incr n", ":1");
+    c.send(&["WAITAOF", "1", "0", "0"]);
+    wait_until("it waits", || server.info("clients", "blocked_clients") == "1");
+    server.check("config set appendonly no", "+OK");
+    let told = c.read().to_string();
+    // Turning it off flushes it: that may be what it hears of first.
+    let vain = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    assert!(told == vain || told == "[:1 :0]", "{told}");
+}
+
+#[test]
+fn what_was_answered_is_in_the_file_that_debug_loads() {
+    let server = Server::start(SERVER, &["appendonly yes"]);
+    let mut c = server.client();
+    c.check("debug aof-flush-sleep 50000", "+OK");
+    for i in 0..5 {
+        c.check(&format!("set n {i}"), "+OK");
+        c.check("debug loadaof", "+OK");
+        c.check("get n", &format!("${i}"));
+    }
+}
+
 /// How long files of that server may be.
 fn limit_files(server: &Server, bytes: Option<u64>) {
     let pid = Pid::from_raw(server.pid() as i32).expect("a process id");
@@ -389,6 +415,9 @@ fn it_is_rewritten_by_itself_when_it_has_grown() {
     wait_until("it is rewritten", || server.info_int("persistence", "aof_rewrites") > 0);
     wait_until("it has become small", || server.info_int("persistence", "aof_current_size") < 80_000);
     assert!(server.log_has("Starting automatic rewriting of AOF on"));
+    // All of it is in the files, and nothing changes them while they are copied.
+    c.check("waitaof 1 0 0", "[:1 :0]");
+    wait_until("no other rewrite runs", || server.info("persistence", "aof_rewrite_in_progress") == "0");
     assert_eq!(on_the_files_of(&server, Kind::Stock70).run("get k").text(), "1999");
 }
 

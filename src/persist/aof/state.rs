@@ -100,6 +100,8 @@ pub struct Aof {
     pub(super) flushing: AtomicBool,
     pub(super) delayed_flushes: AtomicU64,
     pub(super) last_errno: AtomicI32,
+    /// How long the writer rests before it writes: a test's wish (`DEBUG AOF-FLUSH-SLEEP`).
+    pub rest_us: AtomicU64,
 }
 
 impl Default for Aof {
@@ -136,6 +138,7 @@ impl Aof {
             flushing: AtomicBool::new(false),
             delayed_flushes: AtomicU64::new(0),
             last_errno: AtomicI32::new(0),
+            rest_us: AtomicU64::new(0),
         }
     }
 

@@ -237,6 +237,8 @@ impl Writer {
         self.engine.durable.set_moments(false);
         self.engine.durable.set_on_disk(None, 0);
         self.engine.durable.release(i64::MAX);
+        // Whoever waits for this disk waits in vain.
+        self.engine.more_on_disk();
     }
 
     /// Tells everybody how far the file is.
@@ -307,6 +309,10 @@ impl Writer {
         let bytes: usize = chunks.iter().map(Chunk::len).sum();
         if bytes == 0 {
             return Ok(Turn::Idle);
+        }
+        let rest_us = self.aof.rest_us.load(Relaxed);
+        if rest_us > 0 {
+            std::thread::sleep(Duration::from_micros(rest_us));
         }
         let last = next + bytes as i64 - 1;
         self.engine.log.take_marks(last, &mut open.marks);
