@@ -13,11 +13,12 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::aof::values;
 use crate::base::{clock, log, version};
-use crate::config::{RdbVersion, Settings};
+use crate::config::{MaxmemoryPolicy, RdbVersion, Settings};
 use crate::exec::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::shard::{Bringer, PreImage, ShardId};
+use crate::keyspace::unit::lfu_decayed;
 use crate::rdb::{Dialect, Info, OLDEST_WITH_FIELD_EXPIRY, Repl, Sink, Usage, Version, WriteOptions};
 use crate::rdb::{put_header, put_info, put_key, put_select_db};
 
@@ -41,11 +42,51 @@ pub enum Form {
 struct Saved {
     options: WriteOptions,
     form: Form,
+    traces: Traces,
     buffer: Mutex<Buffer>,
     /// `snapshot_behind` of the engine's state: shared, as the keyspace knows no engine.
     engine: Arc<Engine>,
     keys: AtomicU64,
     budget_bytes: usize,
+}
+
+/// What eviction knows of the keys at an instant, under the policies that need to know it again after a load.
+#[derive(Clone, Copy)]
+enum Traces {
+    None,
+    Idle { now_s: u32 },
+    Freq { now_ms: i64, decay_minutes: u32 },
+}
+
+impl Traces {
+    fn now(settings: &Settings) -> Self {
+        let now_ms = clock::now_ms();
+        match settings.maxmemory_policy {
+            MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Self::Idle { now_s: (now_ms / 1000) as u32 },
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
+                Self::Freq { now_ms, decay_minutes: settings.lfu_decay_time as u32 }
+            }
+            MaxmemoryPolicy::AllkeysRandom
+            | MaxmemoryPolicy::VolatileRandom
+            | MaxmemoryPolicy::VolatileTtl
+            | MaxmemoryPolicy::NoEviction => Self::None,
+        }
+    }
+
+    #[inline]
+    fn of(self, entry: &Entry) -> Usage {
+        match self {
+            Self::None => Usage::Unsaid,
+            // A key may have been used since, by somebody whose segment comes later.
+            Self::Idle { now_s } => match now_s.wrapping_sub(entry.access()) & 0x00ff_ffff {
+                idle if idle < 0x0080_0000 => Usage::IdleS(idle.into()),
+                _ => Usage::IdleS(0),
+            },
+            Self::Freq { now_ms, decay_minutes } => {
+                Usage::Freq(lfu_decayed(entry.access(), now_ms, decay_minutes).min(255) as u8)
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -76,7 +117,7 @@ impl PreImage for Saved {
                 entry.key(),
                 entry.value().into(),
                 entry.expire_ms(),
-                Usage::Unsaid,
+                self.traces.of(entry),
                 &self.options,
             );
         }
@@ -161,8 +202,9 @@ pub fn walk_as(
         let version = version_to_write(&settings, readers, with_data && engine.ks.has_volatile());
         let options = WriteOptions { version, compress: settings.rdbcompression };
         let (buffer, keys) = (Mutex::default(), AtomicU64::new(0));
+        let (traces, engine_) = (Traces::now(&settings), engine.clone());
         let saved =
-            Arc::new(Saved { options, form, buffer, engine: engine.clone(), keys, budget_bytes: budget_bytes() });
+            Arc::new(Saved { options, form, traces, buffer, engine: engine_, keys, budget_bytes: budget_bytes() });
         if with_data {
             let epoch = engine.state.snapshot_epoch.fetch_add(1, Relaxed) + 1;
             let sink: Arc<dyn PreImage> = saved.clone();

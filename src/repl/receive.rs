@@ -36,6 +36,7 @@ use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::{Data, Keyspace, Unit};
 use crate::persist::Aof;
+use crate::persist::disk::sync_dir_of;
 use crate::persist::load;
 use crate::persist::temp::TempFile;
 
@@ -266,6 +267,13 @@ impl Job {
             Failure::Fault(format!(
                 "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {}",
                 settings.dbfilename,
+                reason(&e)
+            ))
+        })?;
+        sync_dir_of(&kept).map_err(|e| {
+            Failure::Fault(format!(
+                "Failed trying to sync DB directory {} in MASTER <-> REPLICA synchronization: {}",
+                dir.display(),
                 reason(&e)
             ))
         })?;

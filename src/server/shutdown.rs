@@ -166,6 +166,9 @@ impl Shutdown {
     /// The last things. False if the server must go on because its data would be lost.
     fn finish(&self, engine: &Arc<Engine>, how: ShutdownOn) -> bool {
         tell_of_replicas(engine);
+        if engine.part::<Saver>().in_progress() {
+            warn!("There is a child saving an .rdb. Killing it!");
+        }
         if !engine.part::<Aof>().flush_at_exit(how.force) {
             daemon::notify("STATUS=Writing initial AOF, can't exit.\n");
             return false;

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
-use crate::harness::{Client, Kind, Port, Reply, Server, run_to_end, wait_until};
+use crate::harness::{Client, Kind, Port, Reply, Server, follow, run_to_end, wait_until};
 
 const SERVER: Kind = Kind::Pando;
 
@@ -404,4 +404,105 @@ fn a_slow_replica_does_not_hold_the_end_up() {
     server.wait_end();
     server.launch();
     server.check("dbsize", ":64");
+}
+
+#[test]
+fn a_full_disk_stops_writes_until_it_has_room_again() {
+    // How a stock server's child names its file is not known beforehand.
+    if Kind::stock_stands_in() {
+        return;
+    }
+    let server = Server::start(SERVER, &["save 3600 100000"]);
+    server.script("set a 1 => +OK\nsave => +OK");
+    let good = fs::read(server.path("dump.rdb")).expect("a file");
+    // Whatever is written there finds the disk full.
+    let temp = server.path(&format!("temp-{}.rdb", server.pid()));
+    let mut c = server.client();
+    for how in ["save", "bgsave"] {
+        std::os::unix::fs::symlink("/dev/full", &temp).expect("a link");
+        c.check("set a 2", "+OK");
+        match how {
+            "save" => c.check("save", "-ERR"),
+            _ => c.check("bgsave", "+Background saving started"),
+        }
+        wait_until("the save has failed", || server.info("persistence", "rdb_bgsave_in_progress") == "0");
+        assert!(server.log_has("Write error while saving DB to the disk(write): No space left on device"), "{how}");
+        assert_eq!(fs::read(server.path("dump.rdb")).expect("still there"), good, "{how}");
+        assert_eq!(unfinished(&server), [""; 0], "{how}");
+    }
+    assert_eq!(server.info("persistence", "rdb_last_bgsave_status"), "err");
+    assert_eq!(
+        c.run("set a 3").to_string(),
+        "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+         may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+         snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+         error."
+    );
+    c.check("get a", "$2");
+    c.check("bgsave", "+Background saving started");
+    wait_saved(&server);
+    wait_until("it is over", || server.info("persistence", "rdb_bgsave_in_progress") == "0");
+    assert_eq!(server.info("persistence", "rdb_last_bgsave_status"), "ok");
+    c.check("set a 3", "+OK");
+    on_the_file_of(&server, Kind::Stock70).check("get a", "$2");
+}
+
+#[test]
+fn what_eviction_knows_survives_a_restart() {
+    for (policy, question) in [("allkeys-lru", "object idletime k"), ("allkeys-lfu", "object freq k")] {
+        let line = format!("maxmemory-policy {policy}");
+        for kind in [SERVER, Kind::Stock70] {
+            let mut server = Server::start(kind, &[&line, "lfu-decay-time 0"]);
+            let mut c = server.client();
+            let Reply::Bulk(payload) = ({
+                c.check("set from value", "+OK");
+                c.run("dump from")
+            }) else {
+                panic!("it is there")
+            };
+            let word = if policy.ends_with("lru") { "IDLETIME" } else { "FREQ" };
+            c.call(&[&b"RESTORE"[..], b"k", b"0", &payload, word.as_bytes(), b"200"]);
+            c.send(&["SHUTDOWN", "SAVE"]);
+            server.wait_end();
+            server.launch();
+            let known = server.run(question).int();
+            assert!((200..260).contains(&known), "{kind:?} {policy}: {known}");
+            // The file means the same to the other.
+            let other = Server::prepare(Port::reserve(), if kind == SERVER { Kind::Stock70 } else { SERVER }, &[&line]);
+            let known = on(other, &server).run(question).int();
+            assert!((200..260).contains(&known), "{policy} of {kind:?}: {known}");
+        }
+    }
+}
+
+/// Starts a server that was prepared on a copy of another's file.
+fn on(mut other: Server, server: &Server) -> Server {
+    fs::copy(server.path("dump.rdb"), other.path("dump.rdb")).expect("a file");
+    other.launch();
+    other
+}
+
+#[test]
+fn a_file_tells_where_it_stands_in_the_stream_as_stock_reads_it() {
+    let (m, r) = (Server::start(SERVER, &[]), Server::start(Kind::Stock70, &[]));
+    follow(&r, &m);
+    m.script("select 3 => +OK\nset a 1 => +OK\nsave => +OK");
+    let offset = m.info("replication", "master_repl_offset");
+    let id = m.info("replication", "master_replid");
+    let said = std::process::Command::new("redis-check-rdb").arg(m.path("dump.rdb")).output().expect("redis-check-rdb");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    for field in [("repl-stream-db", "3"), ("repl-id", &id), ("aof-base", "0")] {
+        assert!(said.contains(&format!("AUX FIELD {} = '{}'", field.0, field.1)), "{field:?} in {said}");
+    }
+    // A PING may have come meanwhile, but none before.
+    let saved = said.split("AUX FIELD repl-offset = '").nth(1).and_then(|s| s.split('\'').next()).expect("an offset");
+    assert!(saved.parse::<i64>().expect("a number") <= offset.parse().expect("a number"), "{saved} {offset}");
+    assert!(said.contains("Checksum OK"), "{said}");
+    let unsummed = Server::start(SERVER, &["rdbchecksum no"]);
+    unsummed.script("set a 1 => +OK\nsave => +OK");
+    let path = unsummed.path("dump.rdb");
+    let bytes = fs::read(&path).expect("a file");
+    assert_eq!(bytes[bytes.len() - 8..], [0; 8]);
+    let ours = run_to_end(SERVER, &["check-rdb", path.to_str().expect("text")], "");
+    assert!(ours.0 == Some(0) && ours.1.contains("checksum disabled"), "{ours:?}");
 }
