@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! "PANDOBL1" | tag: u16 n, n bytes | former: u8 n, n × (id: 40 bytes, i64 first byte that it is no longer good for)
-//!            | id: 40 bytes | i64 first byte | i64 last byte | the bytes | crc64 of all before
+//!            | id: 40 bytes | i64 selected database | i64 first byte | i64 last byte | the bytes | crc64 of all before
 //! ```
 //! Numbers are little-endian. The file is bound to its data set by history and offset: it serves any data set whose offset
 //! lies within it, and what goes beyond is left out. `tag` says what else it belongs to, where that does not suffice. It is
@@ -30,6 +30,8 @@ pub struct Standing {
     /// 40 characters.
     pub replid: String,
     pub offset: i64,
+    /// The database that the stream has selected there.
+    pub stream_db: i64,
     /// Ids that this history went by before, each with the first byte for which it is no longer good.
     pub former: Vec<(String, i64)>,
 }
@@ -67,6 +69,7 @@ impl Held {
             head.extend_from_slice(&until.to_le_bytes());
         }
         head.extend_from_slice(&id_bytes(&self.standing.replid));
+        head.extend_from_slice(&self.standing.stream_db.to_le_bytes());
         head.extend_from_slice(&first.to_le_bytes());
         head.extend_from_slice(&last.to_le_bytes());
         let mut sum = crc::crc64(0, &head);
@@ -98,11 +101,21 @@ fn id_bytes(id: &str) -> [u8; ID_LEN] {
 /// What a file keeps for a data set.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kept {
-    pub former: Vec<(String, i64)>,
+    /// Where it ends; the data set may stand before that.
+    pub standing: Standing,
     /// Offset of the first byte of `bytes`.
     pub first: i64,
     /// The stream up to and including the data set's offset.
     pub bytes: Vec<u8>,
+}
+
+/// What a file must be for, to be of use.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// A data set that says itself where it stands.
+    At { replid: &'a str, offset: i64 },
+    /// One that does not, but that nothing else has the tag of.
+    Tagged(&'a [u8]),
 }
 
 /// The file beside a data set at `path`.
@@ -112,10 +125,10 @@ pub fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads what the file at `path` keeps for a data set of this history and offset, of which at most `limit` bytes are
-/// wanted. `None` if there is no such file, or nothing in it for this data set.
-pub fn load(path: &Path, tag: &[u8], replid: &str, offset: i64, limit: usize) -> Option<Kept> {
-    match read(path, tag, replid, offset, limit) {
+/// Reads what the file at `path` keeps for a data set, of which at most `limit` bytes are wanted. `None` if there is no such
+/// file, or nothing in it for this data set.
+pub fn load(path: &Path, wanted: Wanted<'_>, limit: usize) -> Option<Kept> {
+    match read(path, wanted, limit) {
         Ok(kept) => {
             let first = kept.first;
             log::notice!("Backlog of {} bytes from offset {first} loaded from {}", kept.bytes.len(), path.display());
@@ -147,7 +160,7 @@ enum Unfit {
     Other(&'static str),
 }
 
-fn read(path: &Path, tag: &[u8], replid: &str, offset: i64, limit: usize) -> Result<Kept, Unfit> {
+fn read(path: &Path, wanted: Wanted<'_>, limit: usize) -> Result<Kept, Unfit> {
     let file = File::open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Unfit::Missing,
         _ => e.into(),
@@ -173,21 +186,29 @@ fn read(path: &Path, tag: &[u8], replid: &str, offset: i64, limit: usize) -> Res
     }
     let mut found_tag = vec![0; usize::from(u16::from_le_bytes(array(&mut file)?))];
     file.read_exact(&mut found_tag)?;
+    let tag = match wanted {
+        Wanted::At { .. } => &b""[..],
+        Wanted::Tagged(tag) => tag,
+    };
     if found_tag != tag {
-        return Err(Unfit::Other("of another file"));
+        return Err(Unfit::Other("of another file, or it has grown since"));
     }
     let mut former = Vec::new();
     for _ in 0..u8::from_le_bytes(array(&mut file)?) {
         former.push((read_id(&mut file)?, i64::from_le_bytes(array(&mut file)?)));
     }
-    if read_id(&mut file)? != replid {
-        return Err(Unfit::Other("of another history"));
-    }
+    let replid = read_id(&mut file)?;
+    let stream_db = i64::from_le_bytes(array(&mut file)?);
     let (first, last) = (i64::from_le_bytes(array(&mut file)?), i64::from_le_bytes(array(&mut file)?));
     let here = file.stream_position()?;
     if first < 0 || i128::from(last) + 1 - i128::from(first) != i128::from(body) - i128::from(here) {
         return Err(Unfit::Damaged { at: here, what: "it is not as long as it says" });
     }
+    let offset = match wanted {
+        Wanted::At { replid: wanted, .. } if wanted != replid => return Err(Unfit::Other("of another history")),
+        Wanted::At { offset, .. } => offset,
+        Wanted::Tagged(_) => last,
+    };
     if offset < first - 1 || offset > last {
         return Err(Unfit::Other("of another offset"));
     }
@@ -196,7 +217,7 @@ fn read(path: &Path, tag: &[u8], replid: &str, offset: i64, limit: usize) -> Res
     file.seek(SeekFrom::Start(here + (from - first) as u64))?;
     let mut bytes = vec![0; want];
     file.read_exact(&mut bytes)?;
-    Ok(Kept { former, first: from, bytes })
+    Ok(Kept { standing: Standing { replid, offset: last, stream_db, former }, first: from, bytes })
 }
 
 fn array<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
@@ -220,46 +241,59 @@ mod tests {
     }
 
     /// A log of the bytes 101 to 300, and its file.
-    fn saved(dir: &Path) -> PathBuf {
+    fn saved(dir: &Path, tag: &[u8]) -> PathBuf {
         let log = Log::new(100);
         log.create_backlog();
         log.append(&(0..200).collect::<Vec<u8>>());
-        let standing = Standing { replid: id('a'), offset: 300, former: vec![(id('b'), 50)] };
-        let held = Held::take(&log, standing).unwrap();
+        let held = Held::take(&log, standing()).unwrap();
         // What comes after the cut is not in it.
         log.append(b"later");
         let path = beside(&dir.join("dump.rdb"));
-        held.prepare(&path, b"tag").unwrap().put_in_place().unwrap();
+        held.prepare(&path, tag).unwrap().put_in_place().unwrap();
         path
+    }
+
+    fn standing() -> Standing {
+        Standing { replid: id('a'), offset: 300, stream_db: 3, former: vec![(id('b'), 50)] }
     }
 
     #[test]
     fn what_was_kept_serves_data_sets_within_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = saved(dir.path());
-        let read = |tag: &[u8], replid: &str, offset, limit| load(&path, tag, replid, offset, limit);
-        let whole = read(b"tag", &id('a'), 300, 1000).unwrap();
-        assert_eq!((whole.first, whole.bytes.len(), whole.former), (101, 200, vec![(id('b'), 50)]));
-        let part = read(b"tag", &id('a'), 250, 50).unwrap();
+        let path = saved(dir.path(), b"");
+        let read = |replid: &str, offset, limit| load(&path, Wanted::At { replid, offset }, limit);
+        let whole = read(&id('a'), 300, 1000).unwrap();
+        assert_eq!((whole.first, whole.bytes.len(), whole.standing), (101, 200, standing()));
+        let part = read(&id('a'), 250, 50).unwrap();
         assert_eq!((part.first, part.bytes), (201, (100..150).collect()));
-        assert!(read(b"tag", &id('a'), 100, 50).unwrap().bytes.is_empty());
-        assert_eq!(read(b"tag", &id('a'), 99, 50), None);
-        assert_eq!(read(b"tag", &id('a'), 301, 50), None);
-        assert_eq!(read(b"tag", &id('b'), 300, 50), None);
-        assert_eq!(read(b"", &id('a'), 300, 50), None);
+        assert!(read(&id('a'), 100, 50).unwrap().bytes.is_empty());
+        assert_eq!(read(&id('a'), 99, 50), None);
+        assert_eq!(read(&id('a'), 301, 50), None);
+        assert_eq!(read(&id('b'), 300, 50), None);
+        assert_eq!(load(&path, Wanted::Tagged(b"tag"), 50), None);
+    }
+
+    #[test]
+    fn a_tag_stands_for_data_that_does_not_say_where_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = saved(dir.path(), b"tag");
+        let kept = load(&path, Wanted::Tagged(b"tag"), 50).unwrap();
+        assert_eq!((kept.first, kept.bytes.len(), kept.standing), (251, 50, standing()));
+        assert_eq!(load(&path, Wanted::Tagged(b"other"), 50), None);
+        assert_eq!(load(&path, Wanted::At { replid: &id('a'), offset: 300 }, 50), None);
     }
 
     #[test]
     fn a_damaged_file_is_as_none() {
         let dir = tempfile::tempdir().unwrap();
-        let path = saved(dir.path());
+        let path = saved(dir.path(), b"tag");
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 4;
             for bytes in [&bad[..], &good[..at]] {
                 fs::write(&path, bytes).unwrap();
-                assert_eq!(load(&path, b"tag", &id('a'), 300, 1000), None, "byte {at}");
+                assert_eq!(load(&path, Wanted::Tagged(b"tag"), 1000), None, "byte {at}");
             }
         }
     }
@@ -267,13 +301,14 @@ mod tests {
     #[test]
     fn no_failed_step_leaves_anything_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let path = saved(dir.path());
+        let path = saved(dir.path(), b"");
         let good = fs::read(&path).unwrap();
         for (fault, step) in FAULTS.into_iter().flat_map(|fault| (0..6).map(move |step| (fault, step))) {
             let log = Log::new(0);
             log.create_backlog();
             log.append(b"another");
-            let held = Held::take(&log, Standing { replid: id('c'), offset: 7, former: Vec::new() }).unwrap();
+            let standing = Standing { replid: id('c'), offset: 7, stream_db: 0, former: Vec::new() };
+            let held = Held::take(&log, standing).unwrap();
             let (done, _) = at(step, fault, || held.prepare(&path, b"").and_then(Prepared::put_in_place));
             assert!(done.is_err(), "{fault:?} at {step}");
             assert_eq!(fs::read(&path).unwrap(), good, "{fault:?} at {step}");

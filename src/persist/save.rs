@@ -249,7 +249,8 @@ fn write_file(
     let cut = || {
         let cut = at_cut()?;
         let (replid, former) = (cut.replid.clone(), cut.former.clone());
-        held.set(Held::take(&engine.log, Standing { replid, offset: cut.offset, former }));
+        let standing = Standing { replid, offset: cut.offset, stream_db: cut.stream_db.into(), former };
+        held.set(Held::take(&engine.log, standing));
         Some(cut)
     };
     // There is one snapshot at a time, so that one name does.

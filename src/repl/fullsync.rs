@@ -94,9 +94,8 @@ fn cut(engine: &Arc<Engine>, repl: &Repl, start: &Start, fanout: Option<&Arc<Fan
 /// With every gate held.
 pub fn cut_here(engine: &Engine) -> Option<Cut> {
     engine.log.backlog()?;
-    let Standing { replid, offset, former } = restart::standing(engine);
-    let selected = engine.log.with(|log| log.selected_db()).unwrap_or(0);
-    Some(Cut { replid, offset, stream_db: selected.max(0) as u32, former })
+    let Standing { replid, offset, stream_db, former } = restart::standing(engine);
+    Some(Cut { replid, offset, stream_db: u32::try_from(stream_db).unwrap_or(0), former })
 }
 
 fn to_sockets(engine: &Arc<Engine>, repl: &Arc<Repl>, start: &Start) {

@@ -13,7 +13,13 @@ use crate::persist::history::{Kept, Standing};
 pub fn standing(engine: &Engine) -> Standing {
     let identity = Repl::of(engine).identity();
     let former = identity.former().map(|f| (f.replid.as_str().to_owned(), f.until)).collect();
-    Standing { replid: identity.replid.as_str().to_owned(), offset: engine.log.end_offset(), former }
+    let selected = engine.log.with(|log| log.selected_db()).unwrap_or(0);
+    Standing {
+        replid: identity.replid.as_str().to_owned(),
+        offset: engine.log.end_offset(),
+        stream_db: selected.max(0).into(),
+        former,
+    }
 }
 
 /// Where a data set on disk stands.
@@ -49,7 +55,7 @@ pub fn take_up(engine: &Engine, point: &Point, kept: Option<&Kept>, replica: boo
         }
         None => engine.log.reset(saved.offset),
     }
-    let former = kept.iter().flat_map(|kept| &kept.former);
+    let former = kept.iter().flat_map(|kept| &kept.standing.former);
     let former = former.filter_map(|(id, until)| Some(Former { replid: ReplId::parse(id.as_bytes())?, until: *until }));
     let repl = Repl::of(engine);
     if replica {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::base::log;
 use crate::exec::engine::Engine;
+use crate::persist::history::Wanted;
 use crate::persist::load::{Expired, load_file};
 use crate::persist::save::rdb_path;
 use crate::persist::{Aof, Loaded, Saver, aof, history};
@@ -28,6 +29,7 @@ pub fn load(engine: &Arc<Engine>, restore_to_s: Option<i64>) -> Result<Option<Re
     }
     if settings.appendonly {
         let loaded = aof::load::load(engine, &mut list)?;
+        let tail = aof::tail_on_disk(&settings, &list);
         aof.take_up(list);
         if loaded.is_none() && rdb_path(&settings).is_file() {
             log::warning!(
@@ -35,7 +37,7 @@ pub fn load(engine: &Arc<Engine>, restore_to_s: Option<i64>) -> Result<Option<Re
                 rdb_path(&settings).display()
             );
         }
-        return Ok(None);
+        return Ok(loaded.and(tail).and_then(|tail| history_of_file(engine, &tail)));
     }
     aof.take_up(list);
     let replica = settings.replicaof.is_some();
@@ -45,17 +47,22 @@ pub fn load(engine: &Arc<Engine>, restore_to_s: Option<i64>) -> Result<Option<Re
     Ok(take_up_history(engine, &loaded, replica))
 }
 
+/// What an orderly end has kept of the append-only file's history, if that is as it was left.
+fn history_of_file(engine: &Engine, tail: &[u8]) -> Option<Resume> {
+    let settings = engine.settings();
+    let limit = engine.log.backlog_limit_bytes();
+    let kept = history::load(&aof::history_path(&settings), Wanted::Tagged(tail), limit)?;
+    let at = &kept.standing;
+    let point = Point::parse(&at.replid, at.offset, at.stream_db)?;
+    take_up(engine, &point, Some(&kept), settings.replicaof.is_some())
+}
+
 /// The log begins behind the file's cut.
 fn take_up_history(engine: &Engine, loaded: &Loaded, replica: bool) -> Option<Resume> {
     let point = Point::parse(loaded.repl_id.as_ref()?, loaded.repl_offset?, loaded.repl_stream_db?)?;
-    let settings = engine.settings();
-    let kept = history::load(
-        &history::beside(&rdb_path(&settings)),
-        b"",
-        point.replid.as_str(),
-        point.offset,
-        engine.log.backlog_limit_bytes(),
-    );
+    let path = history::beside(&rdb_path(&engine.settings()));
+    let wanted = Wanted::At { replid: point.replid.as_str(), offset: point.offset };
+    let kept = history::load(&path, wanted, engine.log.backlog_limit_bytes());
     let resume = take_up(engine, &point, kept.as_ref(), replica);
     // Whoever goes on from the file still has what was left out of it.
     if let Some(db) = loaded.farewell_db.filter(|_| !replica) {

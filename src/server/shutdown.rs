@@ -21,8 +21,11 @@ use crate::base::{Error, clock};
 use crate::config::ShutdownOn;
 use crate::exec::call::{Call, Completion, Flow, SessionCommand, Wait};
 use crate::exec::engine::Engine;
+use crate::persist::aof::history_path;
+use crate::persist::disk::Prepared;
+use crate::persist::history::Held;
 use crate::persist::{Aof, Saver, temp};
-use crate::repl::{Repl, upkeep};
+use crate::repl::{Repl, restart, upkeep};
 use crate::spec::prelude::*;
 
 pub const SHUTDOWN: Row = Row {
@@ -182,6 +185,7 @@ impl Shutdown {
             }
             warn!("Error trying to save the DB. Exit anyway.");
         }
+        keep_history(engine);
         // Whatever is being saved or received ends with the process.
         temp::remove_all();
         if let Some(file) = &self.pid_file {
@@ -198,6 +202,25 @@ fn save(engine: &Arc<Engine>) -> bool {
     info!("Saving the final RDB snapshot before exiting.");
     daemon::notify("STATUS=Saving the final RDB snapshot\n");
     engine.part::<Saver>().save(engine).is_ok()
+}
+
+/// The append-only file does not say where it stands in the stream of effects: that is kept beside it, with the backlog, for
+/// when it is found as it is now.
+fn keep_history(engine: &Engine) {
+    let aof = engine.part::<Aof>();
+    if engine.state.is_loading() {
+        return;
+    }
+    let Some(last) = aof.last_part() else { return };
+    // What came in between would make it void.
+    let _gates = engine.gates.take_all();
+    if !aof.flush() {
+        return;
+    }
+    let Some(held) = Held::take(&engine.log, restart::standing(engine)) else { return };
+    let tail = aof.tail(&last);
+    let kept = held.prepare(&history_path(&engine.settings()), &tail).and_then(Prepared::put_in_place);
+    kept.unwrap_or_else(|e| warn!("The replication backlog is not saved: {e}"));
 }
 
 /// Whether every replica has acknowledged the whole log.

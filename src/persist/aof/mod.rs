@@ -18,4 +18,4 @@ pub use disk::{Disk, OutFile};
 pub use load::LoadedAof;
 pub use manifest::{AofFile, AofKind, Manifest, ManifestError};
 pub use rewrite::Begun;
-pub use state::{Aof, Mode};
+pub use state::{Aof, Mode, history_path, tail_on_disk};

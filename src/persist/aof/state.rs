@@ -8,7 +8,7 @@
 //! ```
 //! While waiting, writes are gathered in a temporary incremental file and nothing is promised yet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
@@ -17,11 +17,12 @@ use std::thread::Thread;
 use parking_lot::Mutex;
 
 use super::disk::{Disk, FileSystem, OutFile};
-use super::manifest::Manifest;
+use super::manifest::{AofFile, Manifest};
 use crate::base::clock;
 use crate::config::Settings;
 use crate::exec::Engine;
 use crate::oplog::Cursor;
+use crate::persist::history;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -196,6 +197,20 @@ impl Aof {
         std::mem::take(&mut self.orders.lock())
     }
 
+    /// The part that is being written, unless that is about to change. To be asked without any gate.
+    pub fn last_part(&self) -> Option<AofFile> {
+        if self.mode() != Mode::On || self.rewrite_runs() {
+            return None;
+        }
+        self.manifest.lock().incr.last().cloned()
+    }
+
+    /// What nothing but the file as it is now has: its last part and that one's length. To be asked when everything is on
+    /// disk.
+    pub fn tail(&self, last: &AofFile) -> Vec<u8> {
+        tail_tag(last, self.incr_bytes.load(Relaxed))
+    }
+
     pub fn rewrite_runs(&self) -> bool {
         self.rewriting.lock().is_some()
     }
@@ -253,4 +268,20 @@ impl Aof {
 /// The directory of the files, from the working directory on.
 pub(super) fn dir_of(settings: &Settings) -> &Path {
     Path::new(&settings.appenddirname)
+}
+
+/// [`Aof::tail`] of the files that the list names.
+pub fn tail_on_disk(settings: &Settings, list: &Manifest) -> Option<Vec<u8>> {
+    let file = list.incr.last()?;
+    let length = file.path(dir_of(settings)).metadata().ok()?.len();
+    Some(tail_tag(file, length))
+}
+
+fn tail_tag(file: &AofFile, length: u64) -> Vec<u8> {
+    format!("{} {length}", file.label()).into_bytes()
+}
+
+/// Where the history of the append-only file is kept.
+pub fn history_path(settings: &Settings) -> PathBuf {
+    history::beside(&dir_of(settings).join(&settings.appendfilename))
 }

@@ -190,3 +190,43 @@ fn after_a_promotion_and_a_restart_everybody_comes_back_by_a_partial_sync() {
     converge(&[&nodes[1], &nodes[0], &nodes[2], &nodes[3]]);
     assert_eq!(syncs(&nodes[1]), (0, 3), "{}", nodes[1].log());
 }
+
+#[test]
+fn with_an_append_only_file_an_orderly_end_is_enough() {
+    if Kind::stock_stands_in() {
+        return;
+    }
+    for preamble in ["yes", "no"] {
+        let lines = ["appendonly yes", &format!("aof-use-rdb-preamble {preamble}")];
+        let mut m = Server::start(Kind::Pando, &lines);
+        let (r, wire) = behind_a_wire(&m, &m, Kind::Stock70);
+        take_away(&r, &wire);
+        write(&m, "missed");
+        for round in 0..2 {
+            m.check("select 3", "+OK");
+            m.restart();
+            write(&m, &format!("round:{round}"));
+        }
+        wire.refuse(false);
+        link_up(&r);
+        converge(&[&m, &r]);
+        assert_eq!(syncs(&m), (0, 1), "{preamble}");
+        // And a replica's.
+        let mut other = Server::start(Kind::Pando, &[lines[0], lines[1], &format!("replicaof 127.0.0.1 {}", m.port())]);
+        link_up(&other);
+        m.script("select 5 => +OK\nset a 1 => +OK");
+        converge(&[&m, &other]);
+        other.wait_log("Background AOF rewrite finished successfully");
+        other.restart();
+        m.script("select 5 => +OK\nset a 2 => +OK");
+        link_up(&other);
+        converge(&[&m, &other]);
+        assert_eq!(syncs(&m), (1, 2), "{preamble}: {}", other.log());
+        // What was written after the orderly end makes what it left void.
+        m.restart();
+        write(&m, "lost");
+        m.crash();
+        m.launch();
+        assert!(m.log_has("it has grown since"), "{}", m.log());
+    }
+}
