@@ -245,7 +245,7 @@ directives! {
     repl_diskless_sync_delay: i64 = 5, "repl-diskless-sync-delay", num(0, INT), MUTABLE, "Seconds to wait for more replicas before a diskless copy starts.";
     repl_diskless_sync_max_replicas: i64 = 0, "repl-diskless-sync-max-replicas", num(0, INT), MUTABLE, "Start at once when so many replicas wait; 0 always waits.";
     repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, "repl-diskless-load", Free, MUTABLE | DENY_LOADING, "Load a full copy from the socket: disabled, on-empty-db, swapdb or flush-before-load.";
-    dual_channel_replication_enabled: bool = false, "dual-channel-replication-enabled", Free, MUTABLE | INERT | NEWER, "Second connection for a full copy.";
+    dual_channel_replication_enabled: bool = false, "dual-channel-replication-enabled", Free, MUTABLE | NEWER, "Take and send full copies over a second connection, while the stream goes over the first, with those who can.";
     repl_ping_replica_period: i64 = 10, "repl-ping-replica-period" | "repl-ping-slave-period", num(1, INT), MUTABLE, "Seconds between a master's pings to its replicas.";
     repl_timeout: i64 = 60, "repl-timeout", num(1, INT), MUTABLE, "Seconds of silence after which a link counts as broken.";
     repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay", Free, MUTABLE, "Send fewer, larger packets to replicas, a little later.";
@@ -253,7 +253,7 @@ directives! {
     repl_backlog_size: u64 = 1 << 20, "repl-backlog-size", mem(1, LONG), MUTABLE, "Bytes of the stream kept for replicas that come back.";
     repl_backlog_ttl: i64 = 3600, "repl-backlog-ttl", num(0, LONG), MUTABLE, "Seconds the backlog outlives the last replica; 0 is for ever.";
     repl_full_sync_buffer_limit: u64 = 16 << 20, "repl-full-sync-buffer-limit", mem(0, ULONG), MUTABLE | NEWER, "Memory that writes may take while a full copy travels to replicas; more goes to a temporary file in dir; 0 keeps all in memory.";
-    replica_full_sync_buffer_limit: u64 = 0, "replica-full-sync-buffer-limit", mem(0, ULONG), MUTABLE | INERT | NEWER, "Stream a replica may hold while it loads a full copy.";
+    replica_full_sync_buffer_limit: u64 = 0, "replica-full-sync-buffer-limit", mem(0, ULONG), MUTABLE | NEWER, "Stream a replica may hold while it loads a full copy from a second connection; 0 is the hard limit of client-output-buffer-limit replica.";
     replica_priority: i64 = 100, "replica-priority" | "slave-priority", num(0, INT), MUTABLE, "The lowest is promoted first; 0 never.";
     replica_announced: bool = true, "replica-announced", Free, MUTABLE, "Let Sentinel know of this replica.";
     replica_announce_ip: String = String::new(), "replica-announce-ip" | "slave-announce-ip", text(true), MUTABLE, "Address to tell the master instead of the socket's own.";

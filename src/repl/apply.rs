@@ -94,6 +94,15 @@ pub(super) async fn stream(mut connection: Connection) {
             let paused = applier.paused;
             // While the stream is held up it is kept, but not without end.
             let may_read = paused.is_none() || applier.input.buffered_bytes() < applier.held_max();
+            if may_read && let Some(piece) = connection.early.pop_front() {
+                connection.follower.repl.link.buffered_bytes.fetch_sub(piece.len() as u64, Relaxed);
+                follower.repl.link.read_offset.fetch_add(piece.len() as i64, Relaxed);
+                applier.input.feed(&piece);
+                if paused.is_none() {
+                    break None;
+                }
+                continue;
+            }
             let engine = applier.engine.clone();
             let woken = {
                 let mut over = pin!(engine.pause.over(paused.unwrap_or(true)));

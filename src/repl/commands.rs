@@ -116,7 +116,16 @@ fn replconf(call: &mut Call<'_>) -> Result<Flow, Error> {
     let words: Vec<&[u8]> = call.argv.iter().skip(1).collect();
     let answer = greeting(call.session).replconf(&words).map_err(|line| Error::Text(line.into()))?;
     match answer {
-        Answer::Ok => call.out.ok(),
+        Answer::Ok => {
+            let repl = Repl::of(call.engine);
+            match greeting(call.session).rdb_client_id {
+                Some(id) if repl.feed(id).and_then(|feed| feed.behind()).is_none() => {
+                    greeting(call.session).rdb_client_id = None;
+                    return Err(Error::Text(format!("ERR Unrecognized RDB client id {id}").into()));
+                }
+                Some(_) | None => call.out.ok(),
+            }
+        }
         // Only a replica's own connection acknowledges, and only a master's asks for it.
         Answer::Ack { .. } | Answer::SendAck | Answer::Silence => {}
     }
@@ -175,8 +184,20 @@ fn begin(call: &mut Call<'_>, asked: Option<(Vec<u8>, ReplOffset)>) -> Result<Fl
         // A role changes with every gate held, so that our replicas are either dropped with the others or come after.
         let _gate = engine.gates.pass(call.worker);
         let partial = asked.is_some_and(|(replid, first_byte)| {
-            go_on(&engine, &repl, &replica, &feed, &replid, first_byte, call.now_ms)
+            go_beside(&engine, &repl, &replica, &feed, &replid, first_byte, call.now_ms)
+                || go_on(&engine, &repl, &replica, &feed, &replid, first_byte, call.now_ms)
         });
+        if !partial && wants_second_channel(&engine, &replica) {
+            log(Note::notice(format!(
+                "Replica {} is capable of dual channel synchronization, and partial sync isn't possible. Full sync \
+                 will continue with dedicated RDB channel.",
+                replica.name()
+            )));
+            feed.client.set(flag::REPLICA, false);
+            *self::greeting(call.session) = replica.greeting;
+            call.out.simple(psync::SECOND_CHANNEL);
+            return Ok(Flow::Done);
+        }
         if !partial {
             start_over(&engine, &repl, replica, &feed, call.now_ms);
         }
@@ -189,6 +210,39 @@ fn begin(call: &mut Call<'_>, asked: Option<(Vec<u8>, ReplOffset)>) -> Result<Fl
     Ok(Flow::Takeover(Box::new(move |socket: Box<dyn Socket>, session, received| {
         Box::pin(async move { Feed::new(engine, repl, feed, socket, session, &received).run().await })
     })))
+}
+
+/// Whether a replica that needs everything is to ask for the snapshot on a connection of its own.
+fn wants_second_channel(engine: &Engine, replica: &Replica) -> bool {
+    let s = engine.config.now();
+    let (enabled, told) = (s.dual_channel_replication_enabled && s.repl_diskless_sync, &replica.greeting);
+    enabled && !replica.pre_psync && told.capa.dual_channel && told.capa.eof && !told.rdb_channel
+}
+
+/// The stream behind a snapshot that goes over another connection of this replica.
+fn go_beside(
+    engine: &Engine,
+    repl: &Repl,
+    replica: &Replica,
+    feed: &FeedHandle,
+    replid: &[u8],
+    first_byte: ReplOffset,
+    now_ms: i64,
+) -> bool {
+    let identity = repl.identity();
+    let Some(other) = replica.greeting.rdb_client_id.and_then(|id| repl.feed(id)) else { return false };
+    let behind = other.behind().filter(|b| b.first_offset() == first_byte && identity.replid.matches(replid));
+    let Some(tail) = behind.and_then(|behind| behind.join(replica.id)) else { return false };
+    log(Note::notice(format!(
+        "Partial resynchronization request from {} accepted. It gets what follows its snapshot, from offset {first_byte}.",
+        replica.name()
+    )));
+    let line = psync::continue_line(&identity, replica.greeting.capa.psync2);
+    repl.replicas().add_beside(replica.clone(), now_ms);
+    feed.order(Order::Begin { line: Some(line), stream: Stream::Behind(Box::new(tail)) });
+    other.order(Order::LetStreamGo);
+    engine.stats.counters.sync_partial_ok.fetch_add(1, Relaxed);
+    true
 }
 
 /// A partial resync, if it is possible.

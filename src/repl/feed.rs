@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use super::fanout::{Fanout, Next};
 use super::greeting::{Answer, Greeting};
 use super::id::ReplOffset;
+use super::master::{Phase, Replica};
 use super::note::{Note, printable};
 use super::progress::Progress;
 use super::spill::{self, Held, Spill, Tail};
@@ -54,6 +55,8 @@ pub enum Order {
     Lanes(Arc<Fanout>),
     /// Send this file.
     File { file: File, bytes: u64 },
+    /// The stream goes over another connection of this replica, which has taken its place in it.
+    LetStreamGo,
 }
 
 /// Where a feed gets the stream from.
@@ -127,9 +130,18 @@ impl FeedHandle {
                 self.sync.began_ms.store(clock::now_ms(), Relaxed);
                 self.sync.file_bytes.store(*bytes, Relaxed);
             }
+            Order::LetStreamGo => {
+                self.next_offset.store(-1, Relaxed);
+                *self.spill.lock() = None;
+            }
         }
         self.orders.lock().push(order);
         self.waker.wake();
+    }
+
+    /// What was written since the cut of its snapshot, while it has not caught up.
+    pub fn behind(&self) -> Option<Arc<Spill>> {
+        self.spill.lock().clone()
     }
 
     /// Since when its socket takes nothing of the snapshot.
@@ -285,6 +297,8 @@ pub struct Feed {
     stage: Stage,
     stream: Option<Stream>,
     log_waiter: crate::oplog::Waiter,
+    /// It is known to read the stream as it comes.
+    has_loaded: bool,
     /// REPLCONF's number in the command table, for CLIENT LIST.
     replconf: u32,
 }
@@ -317,6 +331,7 @@ impl Feed {
             stage: Stage::Waiting,
             stream: None,
             log_waiter,
+            has_loaded: false,
             replconf,
         }
     }
@@ -406,6 +421,7 @@ impl Feed {
                     let sending = Sending { file, at: 0, bytes, buffer: Vec::new(), sent: 0, reading: None };
                     self.stage = Stage::File(Box::new(sending));
                 }
+                Order::LetStreamGo => self.stream = None,
             }
         }
     }
@@ -555,9 +571,19 @@ impl Feed {
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
         let Some(Stream::Behind(tail)) = &mut self.stream else { return Poll::Pending };
         let failed = |e| End::Failed(format!("Read error sending the replica what was written during its sync: {e}"));
+        // As long as it loads it may stop reading at any time: what it lacks then goes to disk.
+        if !self.has_loaded {
+            self.has_loaded = self.repl.replicas().get(self.handle.client.id).is_some_and(Replica::has_loaded);
+        }
+        let mut next = ready!(tail.poll_next(cx, self.has_loaded)).map_err(failed)?;
+        if matches!(&next, spill::Next::Log(chunks) if chunks.is_empty()) {
+            self.log_waiter.arm();
+            next = ready!(tail.poll_next(cx, self.has_loaded)).map_err(failed)?;
+        }
         let socket = Pin::new(&mut self.socket);
-        let wrote_now = match ready!(tail.poll_next(cx)).map_err(failed)? {
+        let wrote_now = match next {
             spill::Next::Disk => socket.poll_write(cx, tail.ahead()),
+            spill::Next::Log(chunks) if chunks.is_empty() => return Poll::Pending,
             spill::Next::Log(chunks) => {
                 let mut slices = [io::IoSlice::new(&[]); 16];
                 let n = fill(&mut slices, &chunks);
@@ -628,7 +654,14 @@ impl Feed {
         let more = {
             let mut replicas = self.repl.replicas();
             replicas.told_lag(id, behind_ms);
-            replicas.acked(id, offset, on_disk, clock::now_ms())
+            let was = replicas.get(id).map(|replica| replica.phase);
+            let more = replicas.acked(id, offset, on_disk, clock::now_ms());
+            if was == Some(Phase::BgLoad)
+                && let Some(replica) = replicas.get(id)
+            {
+                log(Note::notice(format!("Synchronization with replica {} succeeded", replica.name())));
+            }
+            more
         };
         if more {
             self.repl.acks.notify_waiters();

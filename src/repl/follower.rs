@@ -249,7 +249,9 @@ impl Follower {
                     let me = self.clone();
                     self.runtime.spawn_blocking(move || handover::answered(&me, accepted));
                 }
-                other @ (Action::BeginFullSync { .. } | Action::Continue { .. }) => left.push(other),
+                other @ (Action::BeginFullSync { .. } | Action::OpenRdbChannel | Action::Continue { .. }) => {
+                    left.push(other)
+                }
             }
         }
         left
@@ -274,7 +276,7 @@ impl Follower {
         }
     }
 
-    fn link_config(&self) -> LinkConfig {
+    pub(super) fn link_config(&self) -> LinkConfig {
         let s = self.engine.config.now();
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         LinkConfig {
@@ -284,6 +286,7 @@ impl Follower {
             announce_ip: some(&s.replica_announce_ip),
             timeout_ms: s.repl_timeout.saturating_mul(1000),
             fence_keys: s.replica_lineage_fence.then_some(fence::MIN_KEYS),
+            dual_channel: s.dual_channel_replication_enabled,
         }
     }
 }

@@ -80,7 +80,11 @@ fn cut(engine: &Arc<Engine>, repl: &Repl, start: &Start, fanout: Option<&Arc<Fan
     replicas.started(start, offset);
     for replica in replicas.iter().filter(|r| start.ids.contains(&r.id)) {
         let Some(feed) = repl.feed(replica.id) else { continue };
-        let line = (!replica.pre_psync).then(|| psync::full_resync_line(&identity, offset));
+        let line = if replica.greeting.rdb_channel {
+            Some(psync::end_offset_line(&identity, offset, stream_db, replica.id))
+        } else {
+            (!replica.pre_psync).then(|| psync::full_resync_line(&identity, offset))
+        };
         let Some(tail) = behind.join(replica.id) else { continue };
         feed.order(Order::Begin { line, stream: Stream::Behind(Box::new(tail)) });
         if let Some(fanout) = fanout {

@@ -22,6 +22,10 @@ pub struct Greeting {
     pub filter: Filter,
     /// What the replica says it runs (Valkey's replicas do); 0 while it said nothing. Major, minor, patch: a byte each.
     pub version: u32,
+    /// This connection is for the snapshot alone; the stream goes over another one of the same replica.
+    pub rdb_channel: bool,
+    /// This connection is for the stream behind the snapshot that goes over the one with this client id.
+    pub rdb_client_id: Option<u64>,
 }
 
 /// The first Valkey whose fields of hashes can expire.
@@ -46,12 +50,18 @@ pub struct Capa {
     pub eof: bool,
     /// `+CONTINUE` with a new id.
     pub psync2: bool,
+    /// A second connection for the snapshot (Valkey's `dual-channel-replication-enabled`).
+    pub dual_channel: bool,
 }
 
 impl Capa {
     /// What both can take.
     pub fn common(self, other: Self) -> Self {
-        Self { eof: self.eof && other.eof, psync2: self.psync2 && other.psync2 }
+        Self {
+            eof: self.eof && other.eof,
+            psync2: self.psync2 && other.psync2,
+            dual_channel: self.dual_channel && other.dual_channel,
+        }
     }
 
     /// Whether this is able to do everything `other` is.
@@ -115,6 +125,7 @@ impl Greeting {
                 b"capa" => match value.to_ascii_lowercase().as_slice() {
                     b"eof" => self.capa.eof = true,
                     b"psync2" => self.capa.psync2 = true,
+                    b"dual-channel" => self.capa.dual_channel = true,
                     // Later versions can do more; what we do not know we do not use.
                     _ => {}
                 },
@@ -132,19 +143,27 @@ impl Greeting {
                     return Ok(Answer::Ack { offset, on_disk: fack });
                 }
                 b"getack" => return Ok(Answer::SendAck),
-                b"rdb-only" => {
-                    self.rdb_only = match parse_i64(value) {
-                        Some(0) => false,
-                        Some(1) => true,
-                        Some(_) => return Err("ERR value is out of range".into()),
-                        None => return Err("ERR value is not an integer or out of range".into()),
-                    }
+                b"rdb-only" => self.rdb_only = zero_or_one(value)?,
+                b"rdb-channel" => self.rdb_channel = zero_or_one(value)?,
+                b"set-rdb-client-id" => {
+                    let id = parse_i64(value).ok_or("ERR value is not an integer or out of range")?;
+                    // No client has a negative one.
+                    self.rdb_client_id = Some(u64::try_from(id).unwrap_or(0));
                 }
                 b"rdb-filter-only" => self.filter = filter(value)?,
                 _ => return Err(format!("ERR Unrecognized REPLCONF option: {}", printable(option))),
             }
         }
         Ok(Answer::Ok)
+    }
+}
+
+fn zero_or_one(value: &[u8]) -> Result<bool, String> {
+    match parse_i64(value) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(_) => Err("ERR value is out of range".into()),
+        None => Err("ERR value is not an integer or out of range".into()),
     }
 }
 
@@ -181,7 +200,7 @@ mod tests {
     fn a_replica_announces_itself() {
         let got = check("listening-port 6380 IP-ADDRESS 10.0.0.9 capa eof capa psync2 capa later", Ok(Answer::Ok));
         assert_eq!((got.listening_port, got.announced_ip.as_deref()), (6380, Some("10.0.0.9")));
-        assert_eq!(got.capa, Capa { eof: true, psync2: true });
+        assert_eq!(got.capa, Capa { eof: true, psync2: true, dual_channel: false });
         check("listening-port x", Err("ERR value is not an integer or out of range"));
         check("listening-port", Err("ERR syntax error"));
         check("colour red", Err("ERR Unrecognized REPLCONF option: colour"));
@@ -202,6 +221,16 @@ mod tests {
         for wrong in ["abc", "9.1", "9.1.2.3", "256.1.1", "9.x.2", "-1.2.3"] {
             check(&format!("version {wrong}"), Err(&format!("ERR Unrecognized version format: {wrong}")));
         }
+    }
+
+    #[test]
+    fn the_two_connections_of_a_replica_say_which_they_are() {
+        let got = check("capa eof rdb-only 1 rdb-channel 1 listening-port 7000", Ok(Answer::Ok));
+        assert!(got.rdb_only && got.rdb_channel);
+        assert!(check("capa dual-channel", Ok(Answer::Ok)).capa.dual_channel);
+        assert_eq!(check("set-rdb-client-id 17", Ok(Answer::Ok)).rdb_client_id, Some(17));
+        check("rdb-channel 2", Err("ERR value is out of range"));
+        check("set-rdb-client-id x", Err("ERR value is not an integer or out of range"));
     }
 
     #[test]

@@ -9,6 +9,10 @@
 //!    |           +------- Connect <-- error in the handshake; tried again at the next tick
 //! ```
 //!
+//! With `dual-channel-replication-enabled` the reply to PSYNC may be `+DUALCHANNELSYNC`. Then a second connection asks for the
+//! snapshot ([`super::rdb_channel`]); as soon as its point in the stream is known, this one asks for what follows, which is
+//! kept until the snapshot is loaded.
+//!
 //! A value with no socket, no clock and no data: [`MasterLink::step`] takes what happened and says what to do. Whoever
 //! moves the bytes hands those of the handshake to [`MasterLink::receive`]; after the reply to PSYNC they belong to
 //! [`super::transfer::Receiver`] or to the stream, and the link is only told how that goes. Order, wording and
@@ -18,42 +22,14 @@
 
 use super::fence::{self, Fenced};
 use super::id::{ReplId, ReplOffset, Resume};
+pub use super::link_config::LinkConfig;
 use super::note::{Note, address, printable};
+use super::rdb_channel::Point;
 use crate::base::number::parse_i64;
 use crate::resp::encode_command;
 
 /// Longest line of a reply. Stock takes 256 bytes; error replies of proxies can be longer.
 const MAX_LINE: usize = 1024;
-
-/// What the configuration says about the link; may be changed at any time.
-#[derive(Clone, Debug)]
-pub struct LinkConfig {
-    /// `masteruser`
-    pub user: Option<Vec<u8>>,
-    /// `masterauth`; without it no AUTH is sent.
-    pub password: Option<Vec<u8>>,
-    /// `replica-announce-port`, or else our own port.
-    pub listening_port: u16,
-    /// `replica-announce-ip`
-    pub announce_ip: Option<String>,
-    /// `repl-timeout`
-    pub timeout_ms: i64,
-    /// `replica-lineage-fence`: so many keys are not given up for next to nothing; `None` if they may be.
-    pub fence_keys: Option<u64>,
-}
-
-impl Default for LinkConfig {
-    fn default() -> Self {
-        Self {
-            user: None,
-            password: None,
-            listening_port: 6379,
-            announce_ip: None,
-            timeout_ms: 60_000,
-            fence_keys: Some(fence::MIN_KEYS),
-        }
-    }
-}
 
 /// The link as ROLE and INFO tell of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +83,10 @@ pub enum Event {
     Heard,
     /// The transfer cannot be used: the master's error, a full disk, damaged data. The text is logged.
     TransferFailed(String),
+    /// The second connection learnt where the stream behind its snapshot begins.
+    SnapshotPoint(Point),
+    /// The second connection came to nothing.
+    ChannelFailed(String),
     /// The payload is complete, or is being read as it comes: loading takes time, and the master must hear from us.
     LoadStarted,
     /// The data we held before is gone: there is nothing left to go on from.
@@ -134,6 +114,10 @@ pub enum Action {
     BeginFullSync {
         from: Option<Resume>,
     },
+    /// The master sends its data over a connection of its own: open it, say who we are, and tell
+    /// [`Event::SnapshotPoint`] or [`Event::ChannelFailed`]. What follows on this one after [`Action::BeginFullSync`] is the
+    /// stream.
+    OpenRdbChannel,
     /// The stream continues where we stopped. A new id is to be adopted ([`super::Identity::continue_as`]), and then our
     /// own replicas are to be disconnected, so that they learn of it.
     Continue {
@@ -154,7 +138,11 @@ enum State {
     Connect,
     Connecting,
     Awaiting(Reply),
-    Transfer { loading: bool },
+    /// The second connection is about to learn where the stream begins.
+    RdbChannel,
+    Transfer {
+        loading: bool,
+    },
     Connected,
 }
 
@@ -168,11 +156,12 @@ enum Reply {
     Capa,
     Version,
     Psync,
+    RdbClient,
 }
 
 /// Told for Valkey's masters: to whom tells none, they write what Valkey 8 could read, and give up where a hash has fields
 /// that expire. It is the first version whose files hold these.
-const READS_AS_VALKEY: &str = "9.0.0";
+pub(super) const READS_AS_VALKEY: &str = "9.0.0";
 
 #[derive(Debug)]
 pub struct MasterLink {
@@ -188,6 +177,12 @@ pub struct MasterLink {
     /// What was asked for after PONG, whatever the configuration says by now.
     asked_auth: bool,
     asked_ip: bool,
+    /// What the second connection gets, once that is known.
+    snapshot: Option<Resume>,
+    /// A second connection is under way, or has been: what comes over the first is the stream.
+    two_channels: bool,
+    /// This master sent us to a second connection and would not have it.
+    one_channel: bool,
     /// The master knows neither ids nor offsets: it gets no acknowledgements.
     pre_psync: bool,
     /// The master closed while we were loading what it had sent in full.
@@ -217,6 +212,9 @@ impl MasterLink {
             failover: false,
             asked_auth: false,
             asked_ip: false,
+            snapshot: None,
+            two_channels: false,
+            one_channel: false,
             pre_psync: false,
             lost_while_loading: None,
             line: Vec::new(),
@@ -234,7 +232,7 @@ impl MasterLink {
             State::None => LinkState::None,
             State::Connect => LinkState::Connect,
             State::Connecting => LinkState::Connecting,
-            State::Awaiting(_) => LinkState::Handshake,
+            State::Awaiting(_) | State::RdbChannel => LinkState::Handshake,
             State::Transfer { .. } => LinkState::Sync,
             State::Connected => LinkState::Connected,
         }
@@ -331,6 +329,15 @@ impl MasterLink {
                     *loading = true;
                 }
             }
+            Event::SnapshotPoint(point) => self.snapshot_begins(now_ms, point, actions),
+            Event::ChannelFailed(error) => {
+                if self.two_channels && self.state != State::Connect {
+                    warn(actions, format!("The second connection to the MASTER failed: {error}"));
+                    // A sync over one is better than none.
+                    self.one_channel = true;
+                    self.retry_later(actions);
+                }
+            }
             Event::OldDataDropped => self.discard_resume(actions),
             Event::Loaded => self.loaded(now_ms, actions),
             Event::Tick => self.tick(now_ms, actions),
@@ -394,8 +401,11 @@ impl MasterLink {
                 actions.push(Action::Close);
             }
             State::Connect => {}
-            State::Connecting | State::Awaiting(_) | State::Transfer { .. } => actions.push(Action::Close),
+            State::Connecting | State::Awaiting(_) | State::RdbChannel | State::Transfer { .. } => {
+                actions.push(Action::Close);
+            }
         }
+        self.one_channel = false;
         note(actions, format!("Connecting to MASTER {}", address(&master.0, master.1)));
         self.master = Some(master);
         self.failover = failover;
@@ -412,7 +422,7 @@ impl MasterLink {
         match self.state {
             // There is nothing to force: the next loss is another matter.
             State::None | State::Connected => {}
-            State::Connecting | State::Awaiting(_) | State::Transfer { .. } => self.trust(),
+            State::Connecting | State::Awaiting(_) | State::RdbChannel | State::Transfer { .. } => self.trust(),
             State::Connect => {
                 self.trust();
                 self.connect(now_ms, actions);
@@ -428,7 +438,9 @@ impl MasterLink {
                 note(actions, "Connection with master lost.");
                 actions.push(Action::Close);
             }
-            State::Connecting | State::Awaiting(_) | State::Transfer { .. } => actions.push(Action::Close),
+            State::Connecting | State::Awaiting(_) | State::RdbChannel | State::Transfer { .. } => {
+                actions.push(Action::Close);
+            }
         }
         self.discard_resume(actions);
         self.state = State::None;
@@ -444,6 +456,8 @@ impl MasterLink {
         self.heard_ms = now_ms;
         self.line.clear();
         self.incoming = None;
+        self.snapshot = None;
+        self.two_channels = false;
         self.lost_while_loading = None;
         note(actions, "MASTER <-> REPLICA sync started");
         actions.push(Action::Connect { host, port });
@@ -505,6 +519,14 @@ impl MasterLink {
                 self.state = State::Awaiting(Reply::Psync);
             }
             Reply::Psync => self.psync_replied(now_ms, line, actions),
+            Reply::RdbClient => {
+                if refused {
+                    warn(actions, format!("Master does not know the second connection any more: {}", printable(line)));
+                    return self.retry_later(actions);
+                }
+                self.ask_for_sync(actions);
+                self.state = State::Awaiting(Reply::Psync);
+            }
         }
     }
 
@@ -512,25 +534,22 @@ impl MasterLink {
     fn introduce(&mut self, actions: &mut Vec<Action>) {
         let mut out = Vec::new();
         self.asked_auth = self.config.password.is_some();
-        if let Some(password) = &self.config.password {
-            match &self.config.user {
-                Some(user) => encode_command(&mut out, [b"AUTH".as_slice(), user, password]),
-                None => encode_command(&mut out, [b"AUTH".as_slice(), password]),
-            }
-        }
+        self.config.put_auth(&mut out);
         let port = self.config.listening_port.to_string();
         encode_command(&mut out, ["REPLCONF", "listening-port", &port]);
         self.asked_ip = self.config.announce_ip.is_some();
         if let Some(ip) = &self.config.announce_ip {
             encode_command(&mut out, ["REPLCONF", "ip-address", ip]);
         }
-        encode_command(&mut out, ["REPLCONF", "capa", "eof", "capa", "psync2"]);
+        let capa = ["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "dual-channel"];
+        let both = self.config.dual_channel && !self.one_channel;
+        encode_command(&mut out, capa.split_at(if both { 7 } else { 5 }).0);
         encode_command(&mut out, ["REPLCONF", "version", READS_AS_VALKEY]);
         actions.push(Action::Send(out));
     }
 
     fn ask_for_sync(&mut self, actions: &mut Vec<Action>) {
-        let (id, first_byte) = match self.resume {
+        let (id, first_byte) = match self.snapshot.or(self.resume) {
             Some(Resume { replid, offset }) => {
                 let first_byte = (offset + 1).to_string();
                 note(actions, format!("Trying a partial resynchronization (request {replid}:{first_byte})."));
@@ -548,6 +567,26 @@ impl MasterLink {
     fn psync_replied(&mut self, now_ms: i64, line: &[u8], actions: &mut Vec<Action>) {
         if line.is_empty() {
             // The master is preparing its answer and shows that it lives.
+            return;
+        }
+        if let Some(from) = self.snapshot.take() {
+            if !line.starts_with(b"+CONTINUE") {
+                let text = printable(line);
+                warn(actions, format!("Master does not send the stream behind its snapshot (reply: {text})"));
+                self.one_channel = true;
+                return self.retry_later(actions);
+            }
+            note(
+                actions,
+                "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization, RDB load in background.",
+            );
+            return self.begin_transfer(now_ms, Some(from), actions);
+        }
+        if line == b"+DUALCHANNELSYNC" && self.config.dual_channel && !self.failover {
+            note(actions, "PSYNC is not possible, initialize RDB channel.");
+            self.state = State::RdbChannel;
+            self.two_channels = true;
+            actions.push(Action::OpenRdbChannel);
             return;
         }
         if let Some(rest) = line.strip_prefix(b"+FULLRESYNC") {
@@ -600,6 +639,18 @@ impl MasterLink {
         self.begin_transfer(now_ms, None, actions);
     }
 
+    fn snapshot_begins(&mut self, now_ms: i64, point: Point, actions: &mut Vec<Action>) {
+        if self.state != State::RdbChannel {
+            return;
+        }
+        self.heard_ms = now_ms;
+        let Point { from, client_id } = point;
+        note(actions, format!("Full resync from master: {}:{}, over a second connection", from.replid, from.offset));
+        self.snapshot = Some(from);
+        send(actions, &[b"REPLCONF", b"set-rdb-client-id", client_id.to_string().as_bytes()]);
+        self.state = State::Awaiting(Reply::RdbClient);
+    }
+
     fn failover_answered(&mut self, accepted: bool, actions: &mut Vec<Action>) {
         if std::mem::take(&mut self.failover) {
             actions.push(Action::FailoverAnswered { accepted });
@@ -618,6 +669,7 @@ impl MasterLink {
     }
 
     fn enter_connected(&mut self, now_ms: i64, actions: &mut Vec<Action>) {
+        self.one_channel = false;
         if self.fenced.is_some() {
             note(actions, "The lineage fence is lifted: in step with the master again");
         }
@@ -661,6 +713,10 @@ impl MasterLink {
                 }
                 self.retry_later(actions);
             }
+            State::RdbChannel => {
+                warn(actions, format!("The connection to the master broke before its snapshot began: {error}"));
+                self.retry_later(actions);
+            }
             State::Transfer { loading: true } => self.lost_while_loading = Some(error),
             State::Transfer { loading: false } => {
                 warn(actions, format!("I/O error trying to sync with MASTER: {error}"));
@@ -697,8 +753,12 @@ impl MasterLink {
                 self.retry_at_once(now_ms, actions);
             }
             // Reading will tell, and knows where the stream stopped.
-            State::None | State::Connect | State::Connecting | State::Transfer { loading: true } | State::Connected => {
-            }
+            State::None
+            | State::Connect
+            | State::RdbChannel
+            | State::Connecting
+            | State::Transfer { loading: true }
+            | State::Connected => {}
         }
     }
 
@@ -706,7 +766,7 @@ impl MasterLink {
         let silent = now_ms - self.heard_ms > self.config.timeout_ms;
         match self.state {
             State::None => {}
-            State::Connecting | State::Awaiting(_) if silent => {
+            State::Connecting | State::Awaiting(_) | State::RdbChannel if silent => {
                 warn(actions, "Timeout connecting to the MASTER...");
                 self.retry_at_once(now_ms, actions);
             }
@@ -718,9 +778,10 @@ impl MasterLink {
                 );
                 self.retry_at_once(now_ms, actions);
             }
-            State::Connecting | State::Awaiting(_) | State::Transfer { loading: false } => {}
+            State::Connecting | State::Awaiting(_) | State::RdbChannel => {}
+            State::Transfer { loading: false } if !self.two_channels => {}
             // One byte that is no protocol: the master must not take a long load for a death.
-            State::Transfer { loading: true } => actions.push(Action::Send(b"\n".to_vec())),
+            State::Transfer { .. } => actions.push(Action::Send(b"\n".to_vec())),
             State::Connect if now_ms < self.rest_until_ms => {}
             State::Connect => {
                 if let Some((host, port)) = &self.master {

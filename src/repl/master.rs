@@ -8,6 +8,8 @@
 //!      |                                        +---- sockets done ----------------------> Online (stream from the first ACK)
 //!      +---- partial resync ------------------------------------------------------------> Online
 //! ```
+//! A replica with two connections is two of these: the one for the snapshot ends as RdbTransmitted, the one for the stream
+//! gets it as BgLoad, while the replica loads, until it acknowledges.
 
 use super::greeting::{Capa, Filter, Greeting};
 use super::id::ReplOffset;
@@ -24,6 +26,8 @@ pub enum Phase {
     WaitEnd,
     /// The finished file is being sent.
     SendBulk,
+    /// Gets the stream, and keeps it until it has loaded the snapshot that goes over its other connection.
+    BgLoad,
     /// Gets the stream.
     Online,
     /// Got the snapshot and wanted nothing else.
@@ -36,6 +40,7 @@ impl Phase {
         match self {
             Self::WaitStart | Self::WaitEnd => Some("wait_bgsave"),
             Self::SendBulk => Some("send_bulk"),
+            Self::BgLoad => Some("bg_transfer"),
             Self::Online => Some("online"),
             Self::RdbTransmitted => None,
         }
@@ -72,6 +77,8 @@ pub struct Replica {
     pub initial_offset: ReplOffset,
     /// Online after a transfer to its socket: the stream begins with its first acknowledgement.
     pub waits_for_ack: bool,
+    /// It has acknowledged something: what it was sent in full is loaded.
+    pub heard: bool,
     /// Since when it waits for a snapshot.
     pub asked_ms: i64,
     /// While its socket takes part in a snapshot: since when it takes nothing.
@@ -95,6 +102,7 @@ impl Replica {
             behind_ms: None,
             initial_offset: 0,
             waits_for_ack: false,
+            heard: false,
             asked_ms: now_ms,
             stalled_ms: None,
             progress: None,
@@ -140,13 +148,24 @@ impl Replica {
         let ip = self.host();
         let (port, offset, lag) = (self.greeting.listening_port, self.ack_offset, self.lag_s(now_ms));
         let lag_ms = self.lag_ms(lacking_ms, now_ms);
+        // In Valkey's words, where there are two.
+        let kind = match (self.greeting.rdb_channel, self.greeting.rdb_client_id) {
+            (true, _) => ",type=rdb-channel",
+            (false, Some(_)) if self.phase == Phase::BgLoad => ",type=main-channel",
+            (false, _) => "",
+        };
         let sync = self.progress.map(|progress| format!(",{}", progress.info(now_ms))).unwrap_or_default();
-        Some(format!("ip={ip},port={port},state={state},offset={offset},lag={lag},lag_ms={lag_ms}{sync}"))
+        Some(format!("ip={ip},port={port},state={state},offset={offset},lag={lag},lag_ms={lag_ms}{kind}{sync}"))
     }
 
     /// Whether bytes of the stream are to be sent to it now.
     pub fn takes_stream(&self) -> bool {
-        self.phase == Phase::Online && !self.waits_for_ack
+        self.phase == Phase::BgLoad || self.phase == Phase::Online && !self.waits_for_ack
+    }
+
+    /// Whether it reads the stream as it comes, as far as we can know.
+    pub fn has_loaded(&self) -> bool {
+        self.pre_psync || self.heard
     }
 }
 
@@ -282,6 +301,13 @@ impl Replicas {
         self.list.push(replica);
     }
 
+    /// The second connection of one whose first gets the snapshot.
+    pub fn add_beside(&mut self, mut replica: Replica, now_ms: i64) {
+        replica.phase = Phase::BgLoad;
+        replica.ack_ms = now_ms;
+        self.list.push(replica);
+    }
+
     /// One that needs everything.
     pub fn add_full(&mut self, replica: Replica, running: Running, cfg: &MasterConfig, notes: &mut Vec<Note>) -> Plan {
         let eof = replica.greeting.capa.eof;
@@ -319,7 +345,8 @@ impl Replicas {
     fn attachable(&self, new: &Replica, cfg: &MasterConfig) -> Option<ReplOffset> {
         let other =
             self.list.iter().find(|r| r.phase == Phase::WaitEnd && (!r.greeting.rdb_only || new.greeting.rdb_only))?;
-        let fits = new.greeting.capa.covers(other.greeting.capa)
+        let fits = !new.greeting.rdb_channel
+            && new.greeting.capa.covers(other.greeting.capa)
             && new.greeting.filter == other.greeting.filter
             && cfg.dialect(new) == cfg.dialect(other);
         fits.then_some(other.initial_offset)
@@ -336,7 +363,8 @@ impl Replicas {
         let fits = |r: &&Replica| r.greeting.filter == filter && cfg.dialect(r) == dialect;
         let waiting = || self.list.iter().filter(|r| r.phase == Phase::WaitStart).filter(fits);
         let capa = waiting().fold(first.greeting.capa, |capa, r| Capa::common(capa, r.greeting.capa));
-        let sockets = (cfg.diskless || !filter.is_empty()) && capa.eof;
+        let alone = waiting().any(|r| r.greeting.rdb_channel);
+        let sockets = (cfg.diskless || alone || !filter.is_empty()) && capa.eof;
         let waited_ms = waiting().map(|r| now_ms - r.asked_ms).max().unwrap_or(0);
         let many = cfg.diskless_max_replicas > 0 && waiting().count() >= cfg.diskless_max_replicas;
         // Others may be on their way; with sockets they could not join later.
@@ -369,6 +397,13 @@ impl Replicas {
             }
             match target {
                 Target::Disk => replica.phase = Phase::SendBulk,
+                Target::Sockets if replica.greeting.rdb_channel => {
+                    // It closes this connection itself, once the other one is in step.
+                    replica.phase = Phase::RdbTransmitted;
+                    replica.ack_ms = now_ms;
+                    let name = replica.name();
+                    notes.push(Note::notice(format!("The snapshot was sent to replica {name} on its own connection")));
+                }
                 Target::Sockets => {
                     notes.push(Note::notice(format!(
                         "Streamed RDB transfer with replica {} succeeded (socket). Waiting for REPLCONF ACK from replica \
@@ -401,7 +436,12 @@ impl Replicas {
     pub fn acked(&mut self, id: u64, offset: ReplOffset, on_disk: Option<ReplOffset>, now_ms: i64) -> bool {
         let Some(replica) = self.get_mut(id) else { return false };
         replica.ack_ms = now_ms;
-        let begins = replica.phase == Phase::Online && std::mem::take(&mut replica.waits_for_ack);
+        replica.heard = true;
+        let loaded = replica.phase == Phase::BgLoad;
+        if loaded {
+            replica.phase = Phase::Online;
+        }
+        let begins = loaded || replica.phase == Phase::Online && std::mem::take(&mut replica.waits_for_ack);
         let disk = on_disk.unwrap_or(replica.disk_offset);
         let more = offset > replica.ack_offset || disk > replica.disk_offset;
         replica.ack_offset = replica.ack_offset.max(offset);
@@ -484,7 +524,11 @@ impl Replicas {
                     chores.push(Chore::Newline(replica.id));
                     None
                 }
-                Phase::SendBulk | Phase::RdbTransmitted => None,
+                // Its other connection must have come by now.
+                Phase::RdbTransmitted if replica.greeting.rdb_channel => {
+                    silent(replica.ack_ms).then_some("snapshot's connection")
+                }
+                Phase::SendBulk | Phase::BgLoad | Phase::RdbTransmitted => None,
                 Phase::Online => (!replica.pre_psync && silent(replica.ack_ms)).then_some("streaming sync"),
             };
             if let Some(what) = timed_out {

@@ -97,6 +97,15 @@ pub fn full_resync_line(identity: &Identity, offset: ReplOffset) -> String {
     format!("+FULLRESYNC {} {offset}\r\n", identity.replid)
 }
 
+/// The line on a connection that is for the snapshot alone: where the stream begins that is to be asked for on the other,
+/// naming this one.
+pub fn end_offset_line(identity: &Identity, offset: ReplOffset, db: u32, client_id: u64) -> String {
+    format!("$ENDOFF:{offset} {} {db} {client_id}\r\n", identity.replid)
+}
+
+/// Said instead of beginning a full resync: ask for the snapshot on a connection of its own.
+pub const SECOND_CHANNEL: &str = "DUALCHANNELSYNC";
+
 /// What `PSYNC … FAILOVER` asks of the node it reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailoverRequest {

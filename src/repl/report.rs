@@ -75,6 +75,7 @@ fn link(repl: &Repl, engine: &Engine, now_ms: i64, add: &mut impl FnMut(&str, St
         add("master_sync_left_bytes", (total - read).to_string());
         add("master_sync_perc", format!("{percent:.2}"));
         add("master_sync_last_io_seconds_ago", last_io.to_string());
+        add("replicas_repl_buffer_size", link.buffered_bytes.load(Relaxed).to_string());
         add("master_sync_eta_seconds", link.progress().left_s(now_ms).to_string());
     }
     if !connected {

@@ -301,13 +301,14 @@ impl Tail {
         &self.ahead[self.sent..]
     }
 
-    /// What to send next. Pending only while the disk is read.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
+    /// What to send next: of the log perhaps nothing. Pending only while the disk is read. `may_leave`: once it has caught
+    /// up; until then it goes on here, where the disk takes what it does not.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>, may_leave: bool) -> Poll<io::Result<Next>> {
         if self.sent < self.ahead.len() {
             return Poll::Ready(Ok(Next::Disk));
         }
         if self.reading.is_none()
-            && let Some(next) = self.in_log()
+            && let Some(next) = self.in_log(may_leave)
         {
             return Poll::Ready(Ok(next));
         }
@@ -324,7 +325,7 @@ impl Tail {
     }
 
     /// What it lacks, if none of that is in the file.
-    fn in_log(&self) -> Option<Next> {
+    fn in_log(&self, may_leave: bool) -> Option<Next> {
         let state = self.spill.state.lock();
         if state.cursor.is_stale() {
             return Some(Next::Stale);
@@ -335,7 +336,7 @@ impl Tail {
         }
         let at = state.cursor.next_offset().max(self.next);
         let behind = state.cursor.lag_bytes() as i64 - (at - state.cursor.next_offset());
-        if behind > CAUGHT_UP_BYTES {
+        if behind > CAUGHT_UP_BYTES || !may_leave {
             return Some(Next::Log(state.cursor.peek(at, READ_BYTES)));
         }
         let alone = state.cursor.split(at);

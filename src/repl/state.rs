@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -39,6 +39,8 @@ pub struct LinkStatus {
     /// Size of the payload; -1 while unknown (a payload ended by a mark).
     pub sync_total_bytes: AtomicI64,
     pub sync_read_bytes: AtomicI64,
+    /// Of the stream, held until the payload is loaded.
+    pub buffered_bytes: AtomicU64,
     /// When the payload began, unix ms.
     pub sync_began_ms: AtomicI64,
     /// Since when the link is down, unix ms; 0 while it never was up, -1 while it is up.
@@ -307,7 +309,9 @@ impl Repl {
     /// Ends the connections of replicas that have not got our data yet: a master that turns replica is about to give it
     /// up, and two that turn to each other at once would else feed each other for ever.
     pub fn drop_syncing_replicas(&self, engine: &Engine) {
-        self.drop_replicas_if(engine, |phase| matches!(phase, Phase::WaitStart | Phase::WaitEnd | Phase::SendBulk));
+        self.drop_replicas_if(engine, |phase| {
+            matches!(phase, Phase::WaitStart | Phase::WaitEnd | Phase::SendBulk | Phase::BgLoad)
+        });
     }
 
     fn drop_replicas_if(&self, engine: &Engine, wanted: impl Fn(Phase) -> bool) {

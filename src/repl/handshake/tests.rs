@@ -457,3 +457,49 @@ fn force_takes_what_is_offered_once() {
     told.step(Event::Force);
     assert!(told.is_taken(5000, 0));
 }
+
+/// As far as the second connection, which learnt of its point.
+fn with_two_channels() -> Told {
+    let mut told = Told::new(None);
+    told.link.config.dual_channel = true;
+    told.step(Event::Connected);
+    told.at(1).reply("+PONG\r\n");
+    assert!(told.sent().contains("$4 capa $12 dual-channel"));
+    told.reply("+OK\r\n+OK\r\n+OK\r\n+DUALCHANNELSYNC\r\n");
+    assert!(told.did(&Action::OpenRdbChannel));
+    assert_eq!(told.link.state(), LinkState::Handshake);
+    let from = Resume { replid: B, offset: 1234 };
+    told.at(2).step(Event::SnapshotPoint(Point { from, client_id: 7 }));
+    assert_eq!(told.sent(), "*3 $8 REPLCONF $17 set-rdb-client-id $1 7 ");
+    told
+}
+
+#[test]
+fn the_snapshot_may_come_over_a_second_connection() {
+    let mut told = with_two_channels();
+    told.at(3).reply("+OK\r\n");
+    assert_eq!(told.sent(), format!("*3 $5 PSYNC $40 {B} $4 1235 "));
+    let line = format!("+CONTINUE {B}\r\n");
+    assert_eq!(told.reply(&format!("{line}*1")), line.len(), "the stream is left alone");
+    assert!(told.did(&Action::BeginFullSync { from: Some(Resume { replid: B, offset: 1234 }) }));
+    // Whether it receives or loads: the first connection must not fall silent.
+    told.at(4).step(Event::Tick);
+    assert_eq!(told.sent(), "\n");
+    told.step(Event::Loaded);
+    assert!(told.did(&Action::SendAck) && told.did(&Action::State(LinkState::Connected)));
+}
+
+#[test]
+fn without_a_second_connection_the_next_try_takes_one() {
+    let mut failed = with_two_channels();
+    failed.step(Event::ChannelFailed("refused".into()));
+    let mut refused = with_two_channels();
+    refused.at(3).reply("+OK\r\n-ERR no\r\n");
+    for mut told in [failed, refused] {
+        assert!(told.did(&Action::Close) && told.link.state() == LinkState::Connect);
+        told.at(5).step(Event::Tick);
+        told.step(Event::Connected);
+        told.reply("+PONG\r\n");
+        assert!(told.sent().contains("psync2") && !told.sent().contains("dual-channel"));
+    }
+}

@@ -4,7 +4,11 @@ use super::super::wait::{Need, Tally, WaitList};
 use super::*;
 
 fn replica(id: u64, eof: bool) -> Replica {
-    let greeting = Greeting { listening_port: id as u16, capa: Capa { eof, psync2: true }, ..Greeting::default() };
+    let greeting = Greeting {
+        listening_port: id as u16,
+        capa: Capa { eof, psync2: true, dual_channel: false },
+        ..Greeting::default()
+    };
     Replica::new(id, "10.0.0.1".into(), greeting, false, 0)
 }
 

@@ -385,6 +385,7 @@ impl Node {
                     self.up = Up::Idle;
                     io.out.push(Out::CloseUp);
                 }
+                Action::OpenRdbChannel => unreachable!("simulated replicas take the snapshot over one connection"),
                 Action::BeginFullSync { from } => {
                     self.up = Up::Transfer { receiver: Receiver::new(), payload: Vec::new(), from };
                 }

@@ -68,7 +68,7 @@ impl Bench {
                 }
                 continue;
             };
-            let got = self.runtime.block_on(std::future::poll_fn(|cx| tail.poll_next(cx))).unwrap();
+            let got = self.runtime.block_on(std::future::poll_fn(|cx| tail.poll_next(cx, true))).unwrap();
             let taken = match got {
                 Next::Disk => tail.ahead()[..step.min(tail.ahead().len())].to_vec(),
                 Next::Log(chunks) => chunks[0].as_ref()[..step.min(chunks[0].len())].to_vec(),
@@ -151,7 +151,7 @@ fn a_new_history_ends_it() {
     bench.append(1000);
     bench.log.reset(5000);
     let cx = &mut Context::from_waker(Waker::noop());
-    assert!(matches!(tail.poll_next(cx), Poll::Ready(Ok(Next::Stale))));
+    assert!(matches!(tail.poll_next(cx, true), Poll::Ready(Ok(Next::Stale))));
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn slow_master(lines: &[&str]) -> Server {
     let lines: Vec<&str> = limits.iter().chain(lines).copied().collect();
     let m = Server::start(Kind::Pando, &lines);
     m.check("debug populate 20000 key 100", "+OK");
-    m.check("config set rdb-key-save-delay 1000", "+OK");
+    m.check("config set rdb-key-save-delay 10000", "+OK");
     m
 }
 

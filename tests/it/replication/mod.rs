@@ -60,3 +60,4 @@ mod promotion;
 mod restarts;
 mod stream;
 mod trouble;
+mod two_channels;
