@@ -234,7 +234,11 @@ fn with_always_what_was_acknowledged_survives_a_crash() {
             let rewriter = server.client();
             scope.spawn(|| {
                 let mut c = rewriter;
-                while !over.load(Relaxed) && c.try_call(&["BGREWRITEAOF"]).is_ok() {}
+                while c.try_call(&["BGREWRITEAOF"]).is_ok() {
+                    if over.load(Relaxed) {
+                        break;
+                    }
+                }
             });
             wait_until("some writes are acknowledged", || sum() > start + 400);
             server.crash();

@@ -466,6 +466,10 @@ impl Aof {
             self.set_mode(Mode::Off);
             self.scheduled.store(false, Relaxed);
             let rewriting = self.rewriting.lock();
+            if rewriting.is_some() {
+                // In stock's words, for which tools look.
+                log::notice!("Killing running AOF rewrite child: {}", std::process::id());
+            }
             self.unwanted.store(rewriting.is_some(), Relaxed);
             true
         })
