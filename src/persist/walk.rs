@@ -252,7 +252,8 @@ fn pour(
     wanted: &impl Fn() -> bool,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut sink = Sink::new(Pieces { put, piece: Vec::new() }, checksum && saved.form != Form::Requests);
+    let mut sink =
+        Sink::new(Pieces { put, piece: Vec::new(), pool: Arc::default() }, checksum && saved.form != Form::Requests);
     let mut head = Vec::new();
     let repl = cut.map(|cut| Repl { stream_db: cut.stream_db, id: &cut.replid, offset: cut.offset });
     let created_s = clock::now_ms() / 1000;
@@ -273,15 +274,20 @@ fn pour(
     // The last save, made by the shutdown itself, comes through; whatever else is under way makes room for it.
     let last = engine.state.shutting_down.load(Relaxed);
     let unwanted = || !last && engine.state.shutting_down.load(Relaxed) || !wanted();
+    // Two buffers take turns, so that neither is made anew for each step.
+    let mut taken = Vec::new();
     for shard in 0..engine.ks.shards() {
         loop {
             if unwanted() {
                 return Err(io::Error::other("nobody wants it any more"));
             }
             let more = engine.ks.snapshot_step(ShardId(shard), STEP_ENTRIES);
-            let bytes = std::mem::take(&mut saved.buffer.lock().bytes);
+            std::mem::swap(&mut taken, &mut saved.buffer.lock().bytes);
             engine.state.caught_up(&engine.state.snapshot_behind);
-            sink.write_all(&bytes)?;
+            sink.write_all(&taken)?;
+            taken.clear();
+            // The room of a huge value is given back.
+            taken.shrink_to(saved.budget_bytes);
             delay(engine, saved, unwanted);
             if !more {
                 break;
@@ -312,22 +318,55 @@ fn delay(engine: &Engine, saved: &Saved, unwanted: impl Fn() -> bool) {
     }
 }
 
-/// Collects small writes.
+/// Cuts what is written into pieces. Their memory comes back from whoever took them, on whatever thread, and is used again:
+/// what an allocator frees late would else be many times what is on its way.
 struct Pieces<F> {
     put: F,
     piece: Vec<u8>,
+    pool: Arc<Pool>,
+}
+
+#[derive(Default)]
+struct Pool(Mutex<Vec<Vec<u8>>>);
+
+/// A piece that somebody has.
+struct Lent {
+    bytes: Vec<u8>,
+    pool: Arc<Pool>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        self.pool.0.lock().push(bytes);
+    }
 }
 
 impl<F: FnMut(Bytes) -> io::Result<()>> Write for Pieces<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE_BYTES {
+        if self.piece.capacity() == 0 {
+            self.piece = self.pool.0.lock().pop().unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES));
+        }
+        let n = bytes.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..n]);
+        if self.piece.len() == PIECE_BYTES {
             self.flush()?;
         }
-        Ok(bytes.len())
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() { Ok(()) } else { (self.put)(std::mem::take(&mut self.piece).into()) }
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let lent = Lent { bytes: std::mem::take(&mut self.piece), pool: self.pool.clone() };
+        (self.put)(Bytes::from_owner(lent))
     }
 }

@@ -30,7 +30,7 @@ use super::id::ReplOffset;
 use super::master::{Phase, Replica};
 use super::note::{Note, printable};
 use super::progress::Progress;
-use super::spill::{self, Held, Spill, Tail};
+use super::spill::{self, Held, Look, Spill, Tail};
 use super::state::{Repl, log};
 use crate::base::clock;
 use crate::exec::call::Socket;
@@ -211,29 +211,25 @@ impl FeedHandle {
         Some(Progress { began_ms, done, total, bytes, waiting: self.held(engine.log.end_offset()) })
     }
 
-    /// The log's end at which it will be worth looking again, if the replica takes nothing until then.
-    pub fn look_again_at(&self, engine: &Engine) -> ReplOffset {
+    /// The log's end at which it will be worth looking again, if the replica takes nothing until then, and whether the disk
+    /// takes less than is written for it.
+    pub fn look_again(&self, engine: &Engine) -> Look {
         let settings = engine.config.now();
         let budget_bytes = settings.repl_full_sync_buffer_limit;
         let Some(from) = self.counted_from(budget_bytes).filter(|_| !self.client.is_killed()) else {
-            return ReplOffset::MAX;
+            return Look::NEVER;
         };
         let spill = self.spill.lock().clone();
         let end = engine.log.end_offset();
-        let spills_at = spill.map_or(ReplOffset::MAX, |spill| {
-            let look = spill.look(end, budget_bytes, &settings.dir);
-            if look.is_behind {
-                engine.state.spill_behind.store(true, Relaxed);
-            }
-            look.again_at
-        });
+        let spills = spill.map_or(Look::NEVER, |spill| spill.look(end, budget_bytes, &settings.dir));
         let class = &settings.client_output_buffer_limit.replica;
         // Once the soft limit's time runs, the cron watches it.
         let soft = if self.client.soft_limit.is_running() { 0 } else { class.soft_bytes };
         let floor = floor_bytes(engine);
         let limit =
             [class.hard_bytes, soft].into_iter().filter(|limit| *limit != 0).map(|limit| limit.max(floor)).min();
-        limit.map_or(ReplOffset::MAX, |limit| (from - 1).saturating_add_unsigned(limit)).min(spills_at)
+        let limit_at = limit.map_or(ReplOffset::MAX, |limit| (from - 1).saturating_add_unsigned(limit));
+        Look { again_at: limit_at.min(spills.again_at), ..spills }
     }
 }
 

@@ -60,6 +60,11 @@ pub struct Look {
     pub is_behind: bool,
 }
 
+impl Look {
+    /// There is nothing to look after.
+    pub const NEVER: Self = Self { again_at: ReplOffset::MAX, is_behind: false };
+}
+
 pub struct Spill {
     /// Offset of the first byte behind the cut.
     first: ReplOffset,
@@ -147,7 +152,7 @@ impl Spill {
     pub fn look(self: &Arc<Self>, end: ReplOffset, budget_bytes: u64, dir: &str) -> Look {
         let wait = |again_at| Look { again_at, is_behind: false };
         if budget_bytes == 0 || self.refused.load(Relaxed) {
-            return wait(ReplOffset::MAX);
+            return Look::NEVER;
         }
         let at = |bytes: u64| (self.next.load(Relaxed) - 1).saturating_add_unsigned(bytes);
         if end < at(budget_bytes) {

@@ -65,14 +65,22 @@ pub fn cron(engine: &Arc<Engine>, now_ms: i64) {
 /// that, and by the cron.
 pub fn enforce_output_limits(engine: &Engine) {
     let (repl, now_ms) = (Repl::of(engine), clock::now_ms());
-    let mut look_at = ReplOffset::MAX;
+    let (mut look_at, mut is_behind) = (ReplOffset::MAX, false);
     for feed in repl.feeds() {
         if !feed.client.is_killed() && feed.is_over_limit(engine, now_ms) {
             output_limit::note(engine, &feed.client);
             log(Note::notice(feed.limit_advice(engine)));
             feed.client.kill();
         }
-        look_at = look_at.min(feed.look_again_at(engine));
+        let look = feed.look_again(engine);
+        look_at = look_at.min(look.again_at);
+        is_behind |= look.is_behind;
+    }
+    // Whoever writes to disk may have caught up since we looked: the cron's next look finds that, at the latest.
+    if is_behind {
+        engine.state.spill_behind.store(true, Relaxed);
+    } else {
+        engine.state.caught_up(&engine.state.spill_behind);
     }
     engine.state.log_watched_at.store(look_at, Relaxed);
 }
