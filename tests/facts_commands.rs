@@ -26,6 +26,9 @@ const DELIBERATE: &[(&str, &str, &str)] = &[
 /// Commands of Redis 8.2 and 8.4, which were not asked.
 const NEWER: &[&str] = &["delex", "digest", "xackdel", "xdelex"];
 
+/// Commands of ours.
+const OWN: &[&str] = &["replica", "replica|cut", "replica|help", "replica|verify"];
+
 type Facts = BTreeMap<String, Value>;
 
 fn facts(json: &str) -> Facts {
@@ -60,7 +63,7 @@ fn rows_declare_what_stock_servers_answer() {
         if stock.is_empty() {
             stock.extend(valkey.get(row.name));
         }
-        if stock.is_empty() && !NEWER.contains(&row.name) {
+        if stock.is_empty() && !NEWER.contains(&row.name) && !OWN.contains(&row.name) {
             surprises.push(format!("{}: no stock server has it", row.name));
         }
         for (field, mine) in &ours {

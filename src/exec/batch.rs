@@ -350,6 +350,11 @@ impl<'e> Runner<'e> {
         }
     }
 
+    /// Where the master's stream stands: behind what was carried out, whether it is in the log already or about to be.
+    pub fn stream_offset(&self) -> i64 {
+        self.engine.log.end_offset() + self.passed.due_bytes() as i64
+    }
+
     /// Leaves the gate. Gives the part of a transaction that was received, for the next runner of this stream.
     pub fn end_of_stream(mut self) -> Passed {
         self.leave_gate();

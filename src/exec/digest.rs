@@ -120,6 +120,34 @@ pub fn of_value(entry: &Entry) -> Digest {
     digest
 }
 
+/// A number for a key with all that belongs to it: database, name, value and the moments at which it or its fields expire,
+/// and of a stream where its numbering stands. Who reads it in groups, and how far, is no part of it.
+pub fn of_key(db: u32, entry: &Entry) -> u128 {
+    let mut digest = Digest::default();
+    digest.mix(&db.to_be_bytes());
+    digest.mix(entry.key());
+    digest.mix_value(entry);
+    if let Some(at) = entry.expire_ms() {
+        digest.mix(&at.to_be_bytes());
+    }
+    match entry.value() {
+        ValueRef::Hash(hash) if hash.deadline().is_some() => {
+            for pair in hash.iter() {
+                if let Some(at) = pair.expire_ms {
+                    let mut field = Digest::default();
+                    field.mix(pair.field.bytes(&mut itoa::Buffer::new()));
+                    field.mix(&at.to_be_bytes());
+                    digest.xor(&field.0);
+                }
+            }
+        }
+        ValueRef::Stream(stream) => digest.mix(&stream.last_id.joined_by(b'.')),
+        _ => {}
+    }
+    let [first @ .., _, _, _, _] = digest.0;
+    u128::from_be_bytes(first)
+}
+
 /// The fingerprint of everything there is, keys whose time is over included. For units that run alone.
 pub fn of_all(data: &mut Data<'_>) -> Digest {
     let (db, policy) = (data.db, data.unit.policy);

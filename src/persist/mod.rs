@@ -1,6 +1,7 @@
 //! Floor 6: snapshots to files and from files.
 
 pub mod aof;
+pub mod census;
 pub mod commands;
 pub mod disk;
 pub mod history;

@@ -46,6 +46,8 @@ struct Applier {
     at: usize,
     /// CLIENT PAUSE holds that request; whether because it writes.
     paused: Option<bool>,
+    /// The brake holds it.
+    braked: bool,
     /// What was received of a transaction.
     unfinished: Passed,
     /// Nobody reads it.
@@ -71,7 +73,7 @@ pub(super) async fn stream(mut connection: Connection) {
     loop {
         follower.repl.link.unapplied_since_ms.compare_exchange(0, clock::mono_ms(), Relaxed, Relaxed).ok();
         let applied = applier.apply();
-        if applier.paused.is_none() {
+        if !applier.is_held() {
             follower.repl.link.unapplied_since_ms.store(0, Relaxed);
         }
         match applied {
@@ -93,12 +95,13 @@ pub(super) async fn stream(mut connection: Connection) {
             let handle = applier.session.handle.clone();
             let paused = applier.paused;
             // While the stream is held up it is kept, but not without end.
-            let may_read = paused.is_none() || applier.input.buffered_bytes() < applier.held_max();
+            let (held, braked) = (applier.is_held(), applier.braked);
+            let may_read = !held || applier.input.buffered_bytes() < applier.held_max();
             if may_read && let Some(piece) = connection.early.pop_front() {
                 connection.follower.repl.link.buffered_bytes.fetch_sub(piece.len() as u64, Relaxed);
                 follower.repl.link.read_offset.fetch_add(piece.len() as i64, Relaxed);
                 applier.input.feed(&piece);
-                if paused.is_none() {
+                if !held {
                     break None;
                 }
                 continue;
@@ -106,6 +109,7 @@ pub(super) async fn stream(mut connection: Connection) {
             let engine = applier.engine.clone();
             let woken = {
                 let mut over = pin!(engine.pause.over(paused.unwrap_or(true)));
+                let mut released = pin!(follower.repl.verification.brake.over(engine.log.end_offset()));
                 let mut read = pin!(connection.socket.read_buf(applier.input.spare()));
                 let mut tick = pin!(second.tick());
                 std::future::poll_fn(|cx| {
@@ -114,6 +118,9 @@ pub(super) async fn stream(mut connection: Connection) {
                         return Poll::Ready(Woken::Killed);
                     }
                     if paused.is_some() && over.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Woken::Over);
+                    }
+                    if braked && released.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Woken::Over);
                     }
                     if may_read && let Poll::Ready(result) = read.as_mut().poll(cx) {
@@ -131,7 +138,7 @@ pub(super) async fn stream(mut connection: Connection) {
                     if follower.step(Some(connection.attempt), Event::Heard).is_none() {
                         return;
                     }
-                    if paused.is_none() {
+                    if !held {
                         break None;
                     }
                 }
@@ -175,12 +182,18 @@ impl Applier {
             batch: Batch::default(),
             at: 0,
             paused: None,
+            braked: false,
             unfinished: Passed::default(),
             out: Reply::new(2),
             ack_wanted: false,
             repl: connection.follower.repl.clone(),
             engine,
         }
+    }
+
+    /// Whether something keeps the next request from being applied.
+    fn is_held(&self) -> bool {
+        self.paused.is_some() || self.braked
     }
 
     fn held_max(&self) -> usize {
@@ -193,13 +206,13 @@ impl Applier {
         let mut runner = Runner::of_master(&engine, engine.gates.outsider(), self.role_epoch);
         runner.resume_stream(std::mem::take(&mut self.unfinished));
         self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
-        self.paused = None;
+        (self.paused, self.braked) = (None, false);
         let result = loop {
             if self.at < self.batch.len() {
                 if let Err(broken) = self.apply_batch(&mut runner) {
                     break Err(broken);
                 }
-                if self.paused.is_some() {
+                if self.is_held() {
                     break Ok(());
                 }
             }
@@ -216,6 +229,9 @@ impl Applier {
         self.unfinished = runner.end_of_stream();
         self.repl.link.offset.store(engine.log.end_offset(), Relaxed);
         engine.log.notify_readers();
+        if self.braked {
+            self.repl.verification.brake.tell_stopped();
+        }
         result
     }
 
@@ -225,6 +241,10 @@ impl Applier {
         let prepared = runner.prepare(session.db, (from..batch.len()).map(|i| batch.argv(input, i)));
         for (i, prepared) in (from..).zip(prepared) {
             self.at = i;
+            if self.repl.verification.brake.is_pulled() && self.repl.verification.brake.stops(runner.stream_offset()) {
+                self.braked = true;
+                return Ok(());
+            }
             let argv = batch.argv(input, i);
             if batch.is_inline(i) {
                 return Err(Broken::Protocol(

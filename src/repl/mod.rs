@@ -1,6 +1,7 @@
 //! Floor 6: replication: identity, feeds, PSYNC, the replica's link to its master.
 
 mod apply;
+mod brake;
 pub mod commands;
 pub mod failover;
 pub mod fanout;
@@ -30,6 +31,7 @@ pub mod state;
 mod timeline;
 pub mod transfer;
 pub mod upkeep;
+pub mod verify;
 pub mod wait;
 
 pub use follower::{Follower, Hold};

@@ -22,6 +22,7 @@ use super::note::Note;
 use super::progress::Progress;
 use super::spill::Spill;
 use super::timeline::Timeline;
+use super::verify::Verification;
 use crate::base::log::Level;
 use crate::base::{clock, rand};
 use crate::exec::Engine;
@@ -103,6 +104,7 @@ pub struct Repl {
     failover: Mutex<Failover>,
     /// When our log had which offset, on the clock that never jumps. Locked last of all, and for a moment.
     timeline: Mutex<Timeline>,
+    pub(super) verification: Verification,
     /// The connections of our replicas, by client id.
     feeds: Mutex<HashMap<u64, Arc<FeedHandle>>>,
     /// The snapshot for replicas that is being made.
@@ -127,6 +129,7 @@ impl Default for Repl {
             replicas: Mutex::default(),
             failover: Mutex::default(),
             timeline: Mutex::default(),
+            verification: Verification::default(),
             feeds: Mutex::default(),
             running: Mutex::new(Running::Nothing),
             behind: Mutex::default(),

@@ -3,7 +3,7 @@
 use crate::cmd;
 use crate::exec::call::{Handler, SessionCommand};
 use crate::exec::{client_cmd, command_cmd, connection, help, monitor, pubsub_cmd, transaction};
-use crate::repl::replicaof;
+use crate::repl::{replicaof, verify};
 use crate::spec::{Row, Table};
 
 /// Commands that only hold subcommands.
@@ -18,6 +18,7 @@ const CONTAINERS: &[&Row] = &[
     &super::latency_cmd::LATENCY,
     &super::memory_cmd::MEMORY,
     &super::slowlog_cmd::SLOWLOG,
+    &verify::REPLICA,
 ];
 
 const SESSION_COMMANDS: &[&[SessionCommand]] = &[
@@ -31,6 +32,7 @@ const SESSION_COMMANDS: &[&[SessionCommand]] = &[
     transaction::COMMANDS,
     crate::repl::commands::COMMANDS,
     crate::repl::handover::COMMANDS,
+    verify::COMMANDS,
     super::acl_cmd::COMMANDS,
     super::config_cmd::COMMANDS,
     super::debug::COMMANDS,

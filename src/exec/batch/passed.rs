@@ -24,6 +24,11 @@ impl Passed {
         self.applied > 0
     }
 
+    /// What is applied and not in the log yet.
+    pub(super) fn due_bytes(&self) -> usize {
+        self.applied
+    }
+
     /// A request is about to be carried out.
     pub(super) fn take_in(&mut self, wire: &[u8], flags: Flags) {
         // Pings and messages are no data, and neither are line ends before a request.

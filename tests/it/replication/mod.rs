@@ -61,3 +61,4 @@ mod restarts;
 mod stream;
 mod trouble;
 mod two_channels;
+mod verify;
