@@ -58,6 +58,7 @@ pub fn take_up(engine: &Engine, point: &Point, kept: Option<&Kept>, replica: boo
     let former = kept.iter().flat_map(|kept| &kept.standing.former);
     let former = former.filter_map(|(id, until)| Some(Former { replid: ReplId::parse(id.as_bytes())?, until: *until }));
     let repl = Repl::of(engine);
+    repl.note_kept(saved.offset);
     if replica {
         repl.set_identity(Identity::new(point.replid).with_former(former));
         engine.log.with(|log| log.set_selected_db(i32::try_from(point.stream_db).unwrap_or(0)));

@@ -26,6 +26,7 @@ use super::verify::Verification;
 use crate::base::log::Level;
 use crate::base::{clock, rand};
 use crate::exec::Engine;
+use crate::oplog::Backlog;
 
 /// The link to our master, as INFO and ROLE tell of it. Written by the link, read by anybody.
 #[derive(Debug, Default)]
@@ -118,6 +119,8 @@ pub struct Repl {
     pub link: LinkStatus,
     /// Somebody may know the id that was drawn last.
     told: AtomicBool,
+    /// Up to this offset the backlog is an earlier process's.
+    kept_until: AtomicI64,
     /// An acknowledgement came in, or a replica left: look again, if you wait for one.
     pub acks: Notify,
 }
@@ -137,6 +140,7 @@ impl Default for Repl {
             next_look_ms: AtomicI64::new(0),
             link: LinkStatus::default(),
             told: AtomicBool::new(false),
+            kept_until: AtomicI64::new(0),
             acks: Notify::new(),
         }
     }
@@ -174,6 +178,17 @@ impl Repl {
         let unknown = !self.told.load(Relaxed) && identity.replid2 != ReplId::NONE;
         let former = unknown && identity.second_offset == offset + 1;
         Resume { replid: if former { identity.replid2 } else { identity.replid }, offset }
+    }
+
+    /// The backlog up to here comes from an earlier process.
+    pub(super) fn note_kept(&self, until: ReplOffset) {
+        self.kept_until.store(until, Relaxed);
+    }
+
+    /// How much of the backlog that is.
+    pub fn kept_bytes(&self, backlog: Backlog) -> i64 {
+        let kept = self.kept_until.load(Relaxed) + 1 - backlog.first_byte_offset;
+        kept.clamp(0, backlog.histlen.max(0))
     }
 
     /// Host and port of the master we follow.
@@ -262,6 +277,7 @@ impl Repl {
 
     /// A history of our own, unlike any other.
     pub fn start_new_history(&self) {
+        self.kept_until.store(0, Relaxed);
         self.identity.lock().start_new(ReplId::new(rand::hex_id()));
     }
 
@@ -288,6 +304,7 @@ impl Repl {
     /// A full resync put the master's data in place; the log begins anew behind `offset`. The caller holds every gate,
     /// and has disconnected our replicas when the old data went.
     pub fn adopt(&self, engine: &Engine, master: ReplId, offset: ReplOffset) {
+        self.kept_until.store(0, Relaxed);
         self.identity.lock().adopt(master);
         engine.log.create_backlog();
         engine.log.reset(offset);

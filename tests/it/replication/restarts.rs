@@ -224,8 +224,7 @@ fn with_an_append_only_file_an_orderly_end_is_enough() {
         assert_eq!(syncs(&m), (1, 2), "{preamble}: {}", other.log());
         // What was written after the orderly end makes what it left void.
         m.restart();
-        write(&m, "later");
-        m.check("waitaof 1 0 0", "[:1 :0]");
+        m.script("set later 1 => +OK\nwaitaof 1 0 0 => [:1 :0]");
         m.crash();
         m.launch();
         assert!(m.log_has("it has grown since"), "{}", m.log());
