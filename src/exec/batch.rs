@@ -71,6 +71,14 @@ pub struct Prepared<'e> {
     same_shard_next: bool,
 }
 
+/// The hash of the only key that a request can touch. Requests of other keys may then overtake it.
+pub fn only_key(engine: &Engine, argv: Argv<'_>) -> Option<u64> {
+    let command = engine.table.resolve(&argv).ok()?;
+    let single =
+        command.first_key_fast && matches!(command.handler, Handler::Data(_)) && !command.row.runs_alone(&argv);
+    argv.get(1).filter(|_| single).map(crate::base::hash::hash)
+}
+
 impl Prepared<'_> {
     /// There is such a command.
     pub fn is_known(&self) -> bool {

@@ -136,6 +136,47 @@ fn what_stock_wrote_is_loaded_whole() {
     }
 }
 
+#[test]
+fn what_two_threads_carry_out_is_what_one_would() {
+    let mut stock = Server::start(Kind::Stock70, &["appendonly yes", "auto-aof-rewrite-percentage 0"]);
+    let mut c = stock.client();
+    let mut random = Random(5);
+    for _ in 0..12 {
+        let commands: Vec<String> = (0..1500)
+            .map(|i| {
+                let (key, other) = (random.below(300), random.below(300));
+                match random.below(400) {
+                    0 => format!("select {}", random.below(3)),
+                    1 => format!("rename s{key} s{other}"),
+                    2 => format!("sunionstore t{key} t{other} t{}", random.below(300)),
+                    3 => format!("del l{key} s{other}"),
+                    n => match n % 8 {
+                        0 => format!("append s{key} {i}"),
+                        1 => format!("rpush l{key} {i}"),
+                        2 => format!("lpop l{key}"),
+                        3 => format!("sadd t{key} {i}"),
+                        4 => format!("hincrby h{key} f{} 1", i % 5),
+                        5 => format!("zadd z{key} {i} m{}", i % 9),
+                        6 => format!("spop t{key}"),
+                        _ => format!("incr n{key}"),
+                    },
+                }
+            })
+            .collect();
+        commands.iter().for_each(|line| c.send(&line.split(' ').collect::<Vec<_>>()));
+        // RENAME of what is not there is an error, and nothing else.
+        commands.iter().for_each(|_| _ = c.read());
+    }
+    stock.check("pexpire s1 100000000", if stock.run("exists s1").int() == 1 { ":1" } else { ":0" });
+    let digest = stock.digest();
+    stock.crash();
+    let mut ours = on_a_copy(&stock, Kind::Pando, &[]);
+    ours.launch();
+    assert_eq!(ours.digest(), digest);
+    ours.restart();
+    assert_eq!(ours.digest(), digest);
+}
+
 /// One change to a file.
 fn mangled(whole: &[u8], random: &mut Random) -> (String, Vec<u8>) {
     let mut bytes = whole.to_vec();

@@ -11,16 +11,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::files::{self, reason};
+use super::lanes::{Hand, Helper, Job, Parsed, WORTH_SHARING};
 use super::manifest::{AofFile, AofKind, Manifest};
-use super::reader::{Chunk, Reader, Stop};
+use super::reader::{Reader, Stop};
 use crate::base::{clock, log};
-use crate::config::PropagationError;
 use crate::exec::batch::{BATCH_MAX, Runner, Source};
-use crate::exec::client::ClientHandle;
 use crate::exec::engine::Engine;
-use crate::exec::session::Session;
 use crate::persist::load::{Expired, Loaded, Loading, load_with, note_progress};
-use crate::resp::{Argv, Reply};
 
 /// Chunks that may be parsed and wait to be carried out.
 const CHUNKS_AHEAD: usize = 4;
@@ -122,7 +119,7 @@ impl OneFile<'_> {
         if self.file.kind == AofKind::Incr {
             loaded.request_bytes += replay.request_bytes;
         }
-        loaded.db = replay.session.db;
+        loaded.db = replay.hand.session.db;
         drop(replay);
         match ending {
             Ending::Whole => {}
@@ -216,12 +213,8 @@ fn unreadable(name: &str, e: &io::Error) -> String {
 
 /// Carries out the requests of one file.
 struct Replay<'e> {
-    engine: &'e Arc<Engine>,
-    name: String,
+    hand: Hand<'e>,
     before: u64,
-    session: Session,
-    /// Nobody reads it.
-    out: Reply,
     /// What was carried out ends there.
     applied: u64,
     request_bytes: u64,
@@ -229,53 +222,49 @@ struct Replay<'e> {
 
 impl<'e> Replay<'e> {
     fn new(of: &OneFile<'e>, from: u64) -> Self {
-        let handle = ClientHandle::new(u64::MAX, String::new(), String::new(), -1, clock::now_ms(), 0);
-        let mut session = Session::new(Arc::new(handle), true);
-        session.select(0);
-        Self {
-            engine: of.engine,
-            name: of.file.label(),
-            before: of.before,
-            session,
-            out: Reply::new(2),
-            applied: from,
-            request_bytes: 0,
-        }
+        Self { hand: Hand::new(of.engine, of.file.label()), before: of.before, applied: from, request_bytes: 0 }
     }
 
-    /// One thread reads and parses, this one carries out.
+    /// One thread reads and parses, this one carries out, and a third helps it where the order of requests allows it.
     fn run(&mut self, source: File, from: u64) -> Result<Ending, String> {
-        let (full, chunks) = mpsc::sync_channel::<Result<Chunk, Stop>>(CHUNKS_AHEAD);
-        let (empty, used) = mpsc::channel::<Chunk>();
+        let (engine, name) = (self.hand.engine, self.hand.name.clone());
+        let (full, chunks) = mpsc::sync_channel::<Result<Parsed, Stop>>(CHUNKS_AHEAD);
+        let (empty, used) = mpsc::channel::<Parsed>();
         std::thread::scope(|scope| {
+            let no_thread = |e| format!("Can't start a thread to load the append only file: {e}");
             let parser = std::thread::Builder::new().name("aof-parse".into());
             let parsing = parser.spawn_scoped(scope, move || {
                 let mut reader = Reader::new(source, from);
                 loop {
-                    let next = reader.next(used.try_recv().unwrap_or_default());
-                    let ends = next.as_ref().map_or(true, Chunk::is_empty);
+                    let Parsed { chunk, lanes } = used.try_recv().unwrap_or_default();
+                    let next = reader.next(chunk).map(|chunk| Parsed::new(engine, chunk, lanes));
+                    let ends = next.as_ref().map_or(true, |parsed| parsed.chunk.is_empty());
                     // Nobody takes it if the load has failed.
                     if full.send(next).is_err() || ends {
                         return;
                     }
                 }
             });
-            parsing.map_err(|e| format!("Can't start the thread that parses the append only file: {e}"))?;
+            parsing.map_err(no_thread)?;
+            let helper = Helper::start(scope, engine, name).map_err(no_thread)?;
             // Dropped with this function's end, so that the other thread ends too.
             let chunks = chunks;
-            let mut runner = Runner::new(self.engine, self.engine.gates.outsider(), Source::File);
-            for chunk in &chunks {
-                match chunk {
-                    Ok(chunk) if chunk.is_empty() => return Ok(self.ending(Ending::Whole)),
-                    Ok(chunk) => {
-                        self.apply(&mut runner, &chunk)?;
-                        let _ = empty.send(chunk);
+            let mut runner = Runner::new(engine, engine.gates.outsider(), Source::File);
+            for parsed in &chunks {
+                match parsed {
+                    Ok(parsed) if parsed.chunk.is_empty() => return Ok(self.ending(Ending::Whole)),
+                    Ok(parsed) => {
+                        let parsed = Arc::new(parsed);
+                        self.apply(&mut runner, &helper, &parsed)?;
+                        if let Some(parsed) = Arc::into_inner(parsed) {
+                            let _ = empty.send(parsed);
+                        }
                     }
                     Err(Stop::Short { .. }) => return Ok(Ending::Short { cut: self.applied }),
                     Err(Stop::TornNote { from }) => return Ok(self.ending(Ending::TornNote { cut: from })),
-                    Err(Stop::Io(e)) => return Err(unreadable(&self.name, &e)),
+                    Err(Stop::Io(e)) => return Err(unreadable(&self.hand.name, &e)),
                     Err(bad @ Stop::Bad { .. }) => {
-                        let name = &self.name;
+                        let name = &self.hand.name;
                         log::warning!("The AOF file {name} is damaged at {bad}");
                         return Err(format!(
                             "Bad file format reading the append only file {name}: make a backup of your AOF file, \
@@ -284,91 +273,46 @@ impl<'e> Replay<'e> {
                     }
                 }
             }
-            Err(format!("The thread that parses the append only file {} is gone", self.name))
+            Err(format!("The thread that parses the append only file {} is gone", self.hand.name))
         })
     }
 
     /// At the end of the file, behind a whole request: `otherwise`, unless a transaction lacks its end.
     fn ending(&self, otherwise: Ending) -> Ending {
-        if self.session.multi.is_none() {
+        if self.hand.session.multi.is_none() {
             return otherwise;
         }
-        log::warning!("Revert incomplete MULTI/EXEC transaction in AOF file {}", self.name);
+        log::warning!("Revert incomplete MULTI/EXEC transaction in AOF file {}", self.hand.name);
         Ending::Short { cut: self.applied }
     }
 
-    fn apply(&mut self, runner: &mut Runner<'_>, chunk: &Chunk) -> Result<(), String> {
+    fn apply(&mut self, runner: &mut Runner<'_>, helper: &Helper, parsed: &Arc<Parsed>) -> Result<(), String> {
+        let chunk = &parsed.chunk;
         let mut from = 0;
         while from < chunk.len() {
-            let until = (from + BATCH_MAX).min(chunk.len());
-            let delay = note_progress(self.engine, self.before + chunk.place(from).0);
-            let prepared = runner.prepare(self.session.db, (from..until).map(|i| chunk.argv(i)));
-            for (i, prepared) in (from..until).zip(prepared) {
-                let argv = chunk.argv(i);
-                if !prepared.is_known() {
-                    return Err(self.unknown(argv, chunk.place(i).0));
-                }
-                let errors = self.out.errors();
-                // A blocking command or a takeover has no meaning here.
-                let _ = runner.run(&mut self.session, prepared, argv, None, &mut self.out);
-                if self.out.errors() != errors {
-                    self.complain(argv);
-                }
-                let (start, end) = chunk.place(i);
-                self.request_bytes += end - start;
-                // Of a transaction all or nothing counts.
-                if self.session.multi.is_none() {
-                    self.applied = end;
-                }
-                if delay > 0 {
-                    runner.leave_gate();
-                    std::thread::sleep(Duration::from_micros(delay.unsigned_abs()));
+            let delay = note_progress(self.hand.engine, self.before + chunk.place(from).0);
+            let shared = if delay == 0 && self.hand.session.multi.is_none() { parsed.shared_from(from) } else { 0 };
+            let until = if shared >= WORTH_SHARING { from + shared } else { (from + BATCH_MAX).min(chunk.len()) };
+            if shared >= WORTH_SHARING {
+                helper.begin(Job { parsed: parsed.clone(), range: from..until, db: self.hand.session.db })?;
+                let mine = self.hand.carry_out_lane(runner, parsed, from..until, 0);
+                // Others may want to run alone meanwhile.
+                runner.leave_gate();
+                helper.done()?;
+                mine?;
+                self.applied = chunk.place(until - 1).1;
+            } else {
+                let indices = (from..until).collect();
+                self.applied = self.hand.carry_out(runner, chunk, &indices, delay)?.unwrap_or(self.applied);
+                if delay < 0 {
+                    std::thread::sleep(Duration::from_micros(BATCH_MAX as u64 / delay.unsigned_abs()));
                 }
             }
-            self.out.clear();
+            self.request_bytes += (from..until).map(|i| chunk.place(i).1 - chunk.place(i).0).sum::<u64>();
             from = until;
-            if delay < 0 {
-                std::thread::sleep(Duration::from_micros(BATCH_MAX as u64 / delay.unsigned_abs()));
-            }
         }
-        // Others may want to run alone meanwhile.
         runner.leave_gate();
-        note_progress(self.engine, self.before + chunk.end());
+        note_progress(self.hand.engine, self.before + chunk.end());
         Ok(())
-    }
-
-    #[cold]
-    fn unknown(&self, argv: Argv<'_>, at: u64) -> String {
-        log::warning!("The AOF file {} has an unknown command at byte {at}", self.name);
-        let command = String::from_utf8_lossy(argv.word(0));
-        format!("Unknown command '{command}' reading the append only file {}", self.name)
-    }
-
-    /// A request failed that did not fail when it was written.
-    #[cold]
-    fn complain(&self, argv: Argv<'_>) {
-        self.engine.stats.counters.unexpected_error_replies.fetch_add(1, Relaxed);
-        let error = String::from_utf8_lossy(self.out.last_error().unwrap_or_default());
-        let command = String::from_utf8_lossy(argv.word(0)).to_ascii_lowercase();
-        log::warning!(
-            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{error}' after processing the \
-             command '{command}'"
-        );
-        match self.engine.settings().propagation_error_behavior {
-            PropagationError::Ignore | PropagationError::PanicOnReplicas => {}
-            PropagationError::Panic => {
-                log::warning!(
-                    "This server panicked sending an error to its AOF-loading-client after processing the command \
-                     '{command}'"
-                );
-                std::process::abort();
-            }
-        }
-    }
-}
-
-impl Drop for Replay<'_> {
-    fn drop(&mut self) {
-        self.session.close(self.engine);
     }
 }

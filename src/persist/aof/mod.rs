@@ -3,6 +3,7 @@
 pub mod check;
 mod disk;
 pub mod files;
+mod lanes;
 pub mod load;
 pub mod manifest;
 pub mod reader;
