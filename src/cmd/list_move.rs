@@ -2,8 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::first_of::{self, Asked, keys_and_timeout};
 use super::list::{pop, pop_event, push_event};
-use super::{Block, DataCommand, Effect, OnTimeout, command, timeout_ms};
+use super::{DataCommand, Effect, OnTimeout, command, timeout_ms};
 use crate::base::{Error, number};
 use crate::ds::Limits;
 use crate::ds::list::{End, List};
@@ -256,35 +257,7 @@ fn brpoplpush(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Ef
 
 // ---- the first of several ----
 
-/// The keys, the end and the count of LMPOP and BLMPOP.
-struct Asked<'a> {
-    keys: SmallVec<[Key<'a>; 4]>,
-    end: End,
-    count: usize,
-}
-
-impl<'a> Asked<'a> {
-    fn parse(a: &mut Args<'a>) -> Result<Self, Error> {
-        let positive = |word: &[u8], error: &'static str| {
-            let n = number::parse_i64(word).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-            n.ok_or(Error::text(error))
-        };
-        let count = positive(a.next()?, "ERR numkeys should be greater than 0")?;
-        if count >= a.left() {
-            return Err(Error::Syntax);
-        }
-        let keys = (0..count).map(|_| a.key()).collect::<Result<_, _>>()?;
-        let end = end(a)?;
-        let mut count = None;
-        while !a.is_at_end() {
-            if count.is_some() || !a.option("COUNT") {
-                return Err(Error::Syntax);
-            }
-            count = Some(positive(a.next()?, "ERR count should be greater than 0")?);
-        }
-        Ok(Self { keys, end, count: count.unwrap_or(1) })
-    }
-
+impl Asked<'_, End> {
     /// Pops from the first key that has elements.
     fn pop(&self, db: &mut Data<'_>, out: &mut Reply) -> Result<Option<Effect>, Error> {
         for key in &self.keys {
@@ -310,7 +283,7 @@ fn pop_command(end: End) -> &'static [u8] {
 }
 
 fn lmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
-    match Asked::parse(a)?.pop(db, out)? {
+    match Asked::parse(a, end)?.pop(db, out)? {
         Some(effect) => Ok(effect),
         None => {
             out.null_array();
@@ -321,7 +294,7 @@ fn lmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 
 fn blmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let timeout = a.next()?;
-    let asked = Asked::parse(a)?;
+    let asked = Asked::parse(a, end)?;
     let timeout_ms = timeout_ms(db, timeout)?;
     let effect = asked.pop(db, out)?;
     Ok(effect.unwrap_or_else(|| wait(&asked.keys, timeout_ms, OnTimeout::NullArray)))
@@ -330,20 +303,11 @@ fn blmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
 // ---- waiting ----
 
 fn wait(keys: &[Key<'_>], timeout_ms: i64, on_timeout: OnTimeout) -> Effect {
-    Effect::block(Block {
-        keys: keys.iter().map(|key| key.bytes.into()).collect(),
-        kind: Type::List,
-        timeout_ms,
-        on_timeout,
-        argv: None,
-        on_gone: false,
-        told: Vec::new(),
-    })
+    first_of::wait(Type::List, keys, timeout_ms, on_timeout)
 }
 
 fn pop_or_wait(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, end: End) -> Result<Effect, Error> {
-    let keys = (1..a.left()).map(|_| a.key()).collect::<Result<SmallVec<[_; 4]>, _>>()?;
-    let timeout_ms = timeout_ms(db, a.next()?)?;
+    let (keys, timeout_ms) = keys_and_timeout(db, a)?;
     for key in &keys {
         let popped = pop(db, *key, end, 1, out, |out, _| {
             out.array(2);

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod counter;
 pub mod database;
 pub mod dump;
+mod first_of;
 pub mod generic;
 pub mod geo;
 pub mod hash;

@@ -1,9 +1,8 @@
 //! What takes members off the ends of sorted sets: ZPOPMIN, ZMPOP and their kin, and those that wait for members.
 
-use smallvec::SmallVec;
-
+use super::first_of::{self, Asked, keys_and_timeout};
 use super::zset::{changed, reply_member};
-use super::{Block, DataCommand, Effect, OnTimeout, command, timeout_ms};
+use super::{DataCommand, Effect, OnTimeout, command, timeout_ms};
 use crate::base::{Error, number};
 use crate::ds::zset::ZSet;
 use crate::keyspace::{Data, Key, Type};
@@ -216,39 +215,13 @@ fn zpopmax(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
 
 // ---- several keys ----
 
-/// The keys, the end and the count of ZMPOP and BZMPOP.
-struct Asked<'a> {
-    keys: SmallVec<[Key<'a>; 4]>,
-    end: End,
-    count: usize,
-}
-
-impl<'a> Asked<'a> {
-    fn parse(a: &mut Args<'a>) -> Result<Self, Error> {
-        let positive = |word: &[u8], error: &'static str| {
-            let n = number::parse_i64(word).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-            n.ok_or(Error::text(error))
-        };
-        let count = positive(a.next()?, "ERR numkeys should be greater than 0")?;
-        if count >= a.left() {
-            return Err(Error::Syntax);
-        }
-        let keys = (0..count).map(|_| a.key()).collect::<Result<_, _>>()?;
-        let end = if a.flag("MIN") {
-            End::Min
-        } else if a.flag("MAX") {
-            End::Max
-        } else {
-            return Err(Error::Syntax);
-        };
-        let mut count = None;
-        while !a.is_at_end() {
-            if count.is_some() || !a.option("COUNT") {
-                return Err(Error::Syntax);
-            }
-            count = Some(positive(a.next()?, "ERR count should be greater than 0")?);
-        }
-        Ok(Self { keys, end, count: count.unwrap_or(1) })
+fn end(a: &mut Args<'_>) -> Result<End, Error> {
+    if a.flag("MIN") {
+        Ok(End::Min)
+    } else if a.flag("MAX") {
+        Ok(End::Max)
+    } else {
+        Err(Error::Syntax)
     }
 }
 
@@ -273,7 +246,7 @@ fn pop_first(
 }
 
 fn zmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
-    let asked = Asked::parse(a)?;
+    let asked = Asked::parse(a, end)?;
     match pop_first(db, &asked.keys, asked.end, asked.count, Shape::KeyAndPairs, out)? {
         Some(effect) => Ok(effect),
         None => {
@@ -286,20 +259,11 @@ fn zmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
 // ---- waiting ----
 
 fn wait(keys: &[Key<'_>], timeout_ms: i64) -> Effect {
-    Effect::block(Block {
-        keys: keys.iter().map(|key| key.bytes.into()).collect(),
-        kind: Type::ZSet,
-        timeout_ms,
-        on_timeout: OnTimeout::NullArray,
-        argv: None,
-        on_gone: false,
-        told: Vec::new(),
-    })
+    first_of::wait(Type::ZSet, keys, timeout_ms, OnTimeout::NullArray)
 }
 
 fn pop_or_wait(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply, end: End) -> Result<Effect, Error> {
-    let keys = (1..a.left()).map(|_| a.key()).collect::<Result<SmallVec<[_; 4]>, _>>()?;
-    let timeout_ms = timeout_ms(db, a.next()?)?;
+    let (keys, timeout_ms) = keys_and_timeout(db, a)?;
     let effect = pop_first(db, &keys, end, 1, Shape::KeyAndFlat, out)?;
     Ok(effect.unwrap_or_else(|| wait(&keys, timeout_ms)))
 }
@@ -314,7 +278,7 @@ fn bzpopmax(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effe
 
 fn bzmpop(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let timeout = a.next()?;
-    let asked = Asked::parse(a)?;
+    let asked = Asked::parse(a, end)?;
     let timeout_ms = timeout_ms(db, timeout)?;
     let effect = pop_first(db, &asked.keys, asked.end, asked.count, Shape::KeyAndPairs, out)?;
     Ok(effect.unwrap_or_else(|| wait(&asked.keys, timeout_ms)))
