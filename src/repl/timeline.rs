@@ -17,10 +17,17 @@ const SAMPLES: usize = 4096;
 /// How exactly an age is known: to this part of it.
 const PRECISION: i64 = 100;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timeline {
     /// Ends of the log and when each was seen first; both only grow.
     samples: VecDeque<(ReplOffset, i64)>,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        // All its room at once: were it to grow while replicas stand still, keys would be evicted for it.
+        Self { samples: VecDeque::with_capacity(SAMPLES) }
+    }
 }
 
 impl Timeline {
