@@ -107,3 +107,8 @@ impl Error {
         line.split_once(' ').map_or(line, |(code, _)| code)
     }
 }
+/// What the operating system says of an error, as C's `strerror` words it: without the number that Rust adds.
+pub fn os_reason(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
+}

@@ -15,4 +15,4 @@ mod shortest;
 pub mod slab;
 pub mod version;
 
-pub use error::Error;
+pub use error::{Error, os_reason};

@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use super::words;
 use crate::base::number::parse_i64;
+use crate::base::os_reason;
 
 /// What a directive's entry adds to its type.
 #[derive(Clone, Copy)]
@@ -323,17 +324,8 @@ fn directory(previous: &str, arg: &str, must_exist: bool) -> Result<String, Stri
     });
     match found {
         Ok(path) => Ok(path.to_string_lossy().into_owned()),
-        Err(error) if must_exist => Err(os_text(&error)),
+        Err(error) if must_exist => Err(os_reason(&error)),
         Err(_) => Ok(joined.components().collect::<std::path::PathBuf>().to_string_lossy().into_owned()),
-    }
-}
-
-/// An operating system error as `strerror` words it, without Rust's "(os error N)".
-pub fn os_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }
 

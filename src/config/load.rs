@@ -12,9 +12,10 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::kind::{How, os_text};
+use super::kind::How;
 use super::table::{self, Directive, INERT, MULTI, Settings};
 use super::words::{self, Word};
+use crate::base::os_reason;
 
 /// Why a start is refused. Its text is what the user sees; the exit code is 1.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl ConfigError {
     pub fn reason(&self) -> String {
         match self {
             ConfigError::Line { reason, .. } | ConfigError::Whole { reason } => reason.clone(),
-            ConfigError::Open { error, .. } => os_text(error),
+            ConfigError::Open { error, .. } => os_reason(error),
         }
     }
 }
@@ -49,7 +50,7 @@ impl fmt::Display for ConfigError {
         let version = env!("CARGO_PKG_VERSION");
         match self {
             ConfigError::Open { path, error } => {
-                write!(f, "Fatal error, can't open config file '{}': {}", path.display(), os_text(error))
+                write!(f, "Fatal error, can't open config file '{}': {}", path.display(), os_reason(error))
             }
             ConfigError::Line { at, reason } => {
                 writeln!(f, "\n*** FATAL CONFIG FILE ERROR (Pando {version} / Redis {COMPATIBLE_WITH}) ***")?;
@@ -351,7 +352,7 @@ impl Reader {
         if self.options.check_paths && !settings.logfile.is_empty() {
             let path = Path::new(&settings.dir).join(&settings.logfile);
             if let Err(error) = std::fs::OpenOptions::new().append(true).create(true).open(path) {
-                return whole(format!("Can't open the log file: {}", os_text(&error)));
+                return whole(format!("Can't open the log file: {}", os_reason(&error)));
             }
         }
         if settings.cluster_enabled && settings.replicaof.is_some() {

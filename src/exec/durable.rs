@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-use crate::base::Error;
+use crate::base::{Error, os_reason};
 use crate::oplog::Log;
 
 /// Without a file.
@@ -99,7 +99,7 @@ impl Durable {
     /// What a client is told whose write is refused.
     #[cold]
     pub fn refusal(&self) -> Error {
-        Error::MisconfAof(reason(&std::io::Error::from_raw_os_error(self.errno.load(Relaxed))))
+        Error::MisconfAof(os_reason(&std::io::Error::from_raw_os_error(self.errno.load(Relaxed))))
     }
 
     #[inline]
@@ -110,12 +110,6 @@ impl Durable {
     pub fn set_moments(&self, yes: bool) {
         self.moments.store(yes, Relaxed);
     }
-}
-
-/// As C's `strerror` words it.
-pub fn reason(e: &std::io::Error) -> String {
-    let text = e.to_string();
-    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 #[cfg(test)]

@@ -25,15 +25,6 @@ pub enum DiskError {
     SyncDir(io::Error),
 }
 
-/// An error's text without its number.
-pub fn reason(e: &io::Error) -> String {
-    let text = e.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
-    }
-}
-
 /// A file that is being written.
 #[derive(Debug)]
 pub struct Out(File);

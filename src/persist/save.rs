@@ -13,11 +13,11 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{error, info, warn};
 
-use super::disk::{self, DiskError, reason};
+use super::disk::{self, DiskError};
 use super::history::{self, Held, Standing};
 use super::load::Loaded;
 use super::walk::{Cut, walk_in_turn};
-use crate::base::clock;
+use crate::base::{clock, os_reason};
 use crate::config::Settings;
 use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
@@ -285,17 +285,17 @@ fn describe(error: &DiskError) -> String {
         DiskError::Create { path, source } => format!(
             "Failed opening the temp RDB file {} (in server root dir {dir}) for saving: {}",
             path.display(),
-            reason(source)
+            os_reason(source)
         ),
         DiskError::Write { step, source } => {
-            format!("Write error while saving DB to the disk({step}): {}", reason(source))
+            format!("Write error while saving DB to the disk({step}): {}", os_reason(source))
         }
         DiskError::Rename { from, to, source } => format!(
             "Error moving temp DB file {} on the final destination {} (in server root dir {dir}): {}",
             from.display(),
             to.display(),
-            reason(source)
+            os_reason(source)
         ),
-        DiskError::SyncDir(source) => format!("Failed to fsync directory while saving DB: {}", reason(source)),
+        DiskError::SyncDir(source) => format!("Failed to fsync directory while saving DB: {}", os_reason(source)),
     }
 }

@@ -16,10 +16,10 @@ use tokio::io::AsyncReadExt;
 use tokio::time::MissedTickBehavior;
 
 use super::handshake::Event;
-use super::link::{Connection, reason};
+use super::link::Connection;
 use super::note::printable;
 use super::state::Repl;
-use crate::base::{clock, log};
+use crate::base::{clock, log, os_reason};
 use crate::config::PropagationError;
 use crate::exec::batch::{BATCH_MAX, Next, Passed, Runner};
 use crate::exec::client::{ClientHandle, flag};
@@ -144,7 +144,7 @@ pub(super) async fn stream(mut connection: Connection) {
                 }
                 Woken::Over => break None,
                 Woken::Read(Ok(_)) => break Some("Connection closed by the master".to_owned()),
-                Woken::Read(Err(e)) => break Some(reason(&e)),
+                Woken::Read(Err(e)) => break Some(os_reason(&e)),
                 Woken::Killed => break Some("Connection closed by CLIENT KILL".to_owned()),
                 Woken::Second => {
                     // Ends the attempt, and this task with it, if the master is silent.

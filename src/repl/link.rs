@@ -23,6 +23,7 @@ use super::handshake::{Action, Event};
 use super::id::{ReplId, Resume};
 use super::rdb_channel::RdbChannel;
 use super::receive;
+use crate::base::os_reason;
 use crate::config::Settings;
 use crate::exec::gate::step_aside;
 
@@ -63,7 +64,7 @@ pub(super) async fn run(
     let socket = match connect(&follower.engine.settings(), &host, port).await {
         Ok(socket) => socket,
         Err(e) => {
-            follower.step(Some(attempt), Event::ConnectFailed(reason(&e)));
+            follower.step(Some(attempt), Event::ConnectFailed(os_reason(&e)));
             return;
         }
     };
@@ -113,7 +114,7 @@ impl Connection {
                 self.count(n);
                 return Some(n);
             }
-            Err(e) => reason(&e),
+            Err(e) => os_reason(&e),
         };
         self.follower.step(Some(self.attempt), Event::Lost { error, held: None });
         None
@@ -175,11 +176,11 @@ impl Connection {
 
     async fn open_rdb_channel(&self, host: &str, port: u16) -> Result<(Connection, OwnedWriteHalf), String> {
         let follower = &self.follower;
-        let socket = connect(&follower.engine.settings(), host, port).await.map_err(|e| reason(&e))?;
+        let socket = connect(&follower.engine.settings(), host, port).await.map_err(|e| os_reason(&e))?;
         let fd = socket.as_raw_fd();
         let (socket, mut writer) = socket.into_split();
         let (mut machine, said) = RdbChannel::new(&follower.link_config());
-        writer.write_all(&said).await.map_err(|e| reason(&e))?;
+        writer.write_all(&said).await.map_err(|e| os_reason(&e))?;
         let mut channel = Connection {
             follower: follower.clone(),
             attempt: self.attempt,
@@ -193,7 +194,7 @@ impl Connection {
         };
         loop {
             channel.received.reserve(READ_BYTES);
-            let n = channel.socket.read_buf(&mut channel.received).await.map_err(|e| reason(&e))?;
+            let n = channel.socket.read_buf(&mut channel.received).await.map_err(|e| os_reason(&e))?;
             if n == 0 {
                 return Err("Connection closed by the master".into());
             }
@@ -207,7 +208,7 @@ impl Connection {
                 follower.step(Some(self.attempt), Event::SnapshotPoint(point)).ok_or_else(over)?;
                 return Ok((channel, writer));
             }
-            writer.write_all(&out).await.map_err(|e| reason(&e))?;
+            writer.write_all(&out).await.map_err(|e| os_reason(&e))?;
         }
     }
 
@@ -238,7 +239,7 @@ impl Connection {
                     self.count(n);
                     continue;
                 }
-                Err(e) => reason(&e),
+                Err(e) => os_reason(&e),
             };
             // If the snapshot is whole, it is loaded all the same, and the stream asked for again.
             self.follower.step(Some(self.attempt), Event::Lost { error, held: None });
@@ -280,7 +281,7 @@ async fn write(
 ) {
     while let Some(bytes) = mail.recv().await {
         if let Err(e) = writer.write_all(&bytes).await {
-            follower.step(Some(attempt), Event::WriteFailed(reason(&e)));
+            follower.step(Some(attempt), Event::WriteFailed(os_reason(&e)));
             return;
         }
     }
@@ -318,13 +319,4 @@ async fn connect_to(settings: &Settings, address: SocketAddr) -> io::Result<TcpS
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     }
     Ok(stream)
-}
-
-/// What the operating system said, without its number.
-pub(super) fn reason(e: &io::Error) -> String {
-    let text = e.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
-    }
 }

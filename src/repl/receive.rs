@@ -26,10 +26,10 @@ use tokio::task::JoinHandle;
 use super::follower::{Attempt, Follower};
 use super::handshake::Event;
 use super::id::{ReplId, Resume};
-use super::link::{Connection, reason};
+use super::link::Connection;
 use super::progress::TELL_EVERY_MS;
 use super::transfer::{Framing, Piece, Receiver};
-use crate::base::{clock, log, rand};
+use crate::base::{clock, log, os_reason, rand};
 use crate::config::DisklessLoad;
 use crate::exec::block;
 use crate::exec::engine::Engine;
@@ -267,19 +267,19 @@ impl Job {
             Failure::Fault(format!(
                 "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {}",
                 settings.dbfilename,
-                reason(&e)
+                os_reason(&e)
             ))
         })?;
         sync_dir_of(&kept).map_err(|e| {
             Failure::Fault(format!(
                 "Failed trying to sync DB directory {} in MASTER <-> REPLICA synchronization: {}",
                 dir.display(),
-                reason(&e)
+                os_reason(&e)
             ))
         })?;
         self.drop_old_data()?;
         log::notice!("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = File::open(&kept).map_err(|e| reason(&e)).and_then(|file| {
+        let loaded = File::open(&kept).map_err(|e| os_reason(&e)).and_then(|file| {
             let total_bytes = file.metadata().map_or(0, |m| m.len());
             load_into(self.engine(), &self.engine().ks, file, total_bytes)
         });
@@ -295,7 +295,7 @@ impl Job {
     }
 
     fn write_file(&mut self, path: &Path) -> Result<(), Failure> {
-        let fault = |what: &str, e: &io::Error| Failure::Fault(format!("{what}: {}", reason(e)));
+        let fault = |what: &str, e: &io::Error| Failure::Fault(format!("{what}: {}", os_reason(e)));
         let mut file = File::create(path)
             .map_err(|e| fault("Opening the temp file needed for MASTER <-> REPLICA synchronization", &e))?;
         while let Some(bytes) = self.payload.next().map_err(|_| given_up())? {
@@ -448,7 +448,7 @@ fn empty(engine: &Engine, _proof: &AllGates<'_>) {
 
 /// Reads a file from its beginning to its end, as a load would; gives the number of its keys.
 fn verify(path: &Path) -> Result<u64, String> {
-    let file = File::open(path).map_err(|e| reason(&e))?;
+    let file = File::open(path).map_err(|e| os_reason(&e))?;
     load::verify(file).map_err(|e| e.to_string())
 }
 

@@ -18,7 +18,7 @@ use super::shutdown::Shutdown;
 use super::workers::Workers;
 use super::{banner, cron, limits, load, proc_title, signals};
 use crate::base::log::Syslog;
-use crate::base::{clock, log, version};
+use crate::base::{clock, log, os_reason, version};
 use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
 use crate::exec::engine::{Engine, Hooks};
@@ -105,11 +105,11 @@ fn open_log(settings: &Settings) -> Result<(), String> {
     log::init(log_level(settings));
     if !settings.dir.is_empty() {
         std::env::set_current_dir(&settings.dir)
-            .map_err(|e| format!("Can't chdir to '{}': {}", settings.dir, listen::os_reason(&e)))?;
+            .map_err(|e| format!("Can't chdir to '{}': {}", settings.dir, os_reason(&e)))?;
     }
     if !settings.logfile.is_empty() {
         let path = std::path::absolute(&settings.logfile).map_err(|e| e.to_string())?;
-        log::set_file(Some(path)).map_err(|e| format!("Can't open the log file: {}", listen::os_reason(&e)))?;
+        log::set_file(Some(path)).map_err(|e| format!("Can't open the log file: {}", os_reason(&e)))?;
     }
     if settings.syslog_enabled {
         let facility = settings.syslog_facility.as_str().to_owned();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::base::{Error, log};
+use crate::base::{Error, log, os_reason};
 use crate::config::SetContext;
 use crate::exec::call::{Call, Flow, SessionCommand};
 use crate::exec::client::{ClientHandle, flag};
@@ -166,5 +166,5 @@ pub fn register_hooks(engine: &Arc<Engine>) {
         log::set_level(super::boot::log_level(new));
         Ok(())
     });
-    config.on_change(&["dir"], |_, new| std::env::set_current_dir(&new.dir).map_err(|e| super::listen::os_reason(&e)));
+    config.on_change(&["dir"], |_, new| std::env::set_current_dir(&new.dir).map_err(|e| os_reason(&e)));
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::process::{Signal, getpid, kill_process, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use super::listen::os_reason;
+use crate::base::os_reason;
 use crate::config::{Settings, Supervised};
 
 /// Where a daemon leaves its process id when nothing else was said.

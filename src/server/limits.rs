@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use super::listen::os_reason;
+use crate::base::os_reason;
 use crate::config::{Config, OomScoreAdj, Settings};
 use crate::exec::client_memory;
 use crate::exec::engine::Engine;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::conn::Conn;
 use super::workers::Workers;
-use crate::base::clock;
+use crate::base::{clock, os_reason};
 use crate::config::Settings;
 use crate::exec::call::Socket;
 use crate::exec::client::{ClientHandle, flag};
@@ -216,15 +216,6 @@ fn lacks_protocol(e: &std::io::Error) -> bool {
             libc::EAFNOSUPPORT | libc::EPFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ESOCKTNOSUPPORT | libc::ENOPROTOOPT
         )
     )
-}
-
-/// The system's text alone, as C programs print it.
-pub fn os_reason(e: &std::io::Error) -> String {
-    let text = e.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
-    }
 }
 
 fn open(host: &str, settings: &Settings) -> Result<Vec<RawSocket>, Refusal> {

@@ -7,9 +7,9 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::base::clock;
+use crate::base::{clock, os_reason};
 use crate::persist::aof::check::{Names, scan};
-use crate::persist::aof::files::{is_snapshot, reason, truncate};
+use crate::persist::aof::files::{is_snapshot, truncate};
 use crate::persist::aof::{AofFile, Manifest};
 use crate::rdb;
 
@@ -34,7 +34,7 @@ impl From<String> for Failed {
 
 impl From<io::Error> for Failed {
     fn from(e: io::Error) -> Self {
-        Self(Some(reason(&e)))
+        Self(Some(os_reason(&e)))
     }
 }
 
@@ -92,7 +92,7 @@ struct Checker<W> {
 
 impl<W: Write> Checker<W> {
     fn check(&mut self, path: &Path) -> Result<(), Failed> {
-        let cannot = |e: io::Error| format!("Cannot open file {}: {}", path.display(), reason(&e));
+        let cannot = |e: io::Error| format!("Cannot open file {}: {}", path.display(), os_reason(&e));
         let mut file = File::open(path).map_err(cannot)?;
         let mut head = Vec::new();
         (&mut file).take(1 << 20).read_to_end(&mut head).map_err(cannot)?;
@@ -109,7 +109,8 @@ impl<W: Write> Checker<W> {
 
     fn check_manifest(&mut self, path: &Path) -> Result<(), Failed> {
         writeln!(self.out, "Start checking Multi Part AOF")?;
-        let text = std::fs::read(path).map_err(|e| format!("Cannot open file {}: {}", path.display(), reason(&e)))?;
+        let text =
+            std::fs::read(path).map_err(|e| format!("Cannot open file {}: {}", path.display(), os_reason(&e)))?;
         let list = Manifest::parse(&text).map_err(|e| Failed(Some(e.lines().join("\n").trim_end().to_owned())))?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let last = list.files().count();
@@ -255,7 +256,7 @@ impl<W: Write> Checker<W> {
 }
 
 fn open(path: &Path) -> Result<File, Failed> {
-    File::open(path).map_err(|e| format!("Cannot open file {}: {}, aborting...", path.display(), reason(&e)).into())
+    File::open(path).map_err(|e| format!("Cannot open file {}: {}, aborting...", path.display(), os_reason(&e)).into())
 }
 
 /// A list begins with the word `file`, behind comments.

@@ -8,14 +8,8 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{AofFile, Manifest, manifest_name, temp_manifest_name};
-use crate::base::log;
+use crate::base::{log, os_reason};
 use crate::config::Settings;
-
-/// What the C library says of an error, without the number that Rust adds.
-pub fn reason(e: &io::Error) -> String {
-    let text = e.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
-}
 
 /// Whether a file is, or begins with, a snapshot. It stands at its beginning then.
 pub fn is_snapshot(file: &mut File) -> io::Result<bool> {
@@ -54,7 +48,7 @@ pub fn read_manifest(settings: &Settings) -> Result<Manifest, String> {
 /// As [`read_manifest`], of the file at `path`.
 pub fn read_manifest_at(path: &Path) -> Result<Manifest, String> {
     let text = fs::read(path).map_err(|e| {
-        let why = reason(&e);
+        let why = os_reason(&e);
         format!("Fatal error: can't open the AOF manifest file {} for reading: {why}", path.display())
     })?;
     Manifest::parse(&text).map_err(|e| {
@@ -77,18 +71,18 @@ pub fn write_manifest(settings: &Settings, list: &mut Manifest) -> Result<(), St
     let (name, temp) = (manifest_name(&settings.appendfilename), temp_manifest_name(&settings.appendfilename));
     let step = |what: &'static str| {
         let temp = temp.clone();
-        move |e: io::Error| format!("{what} {temp}: {}", reason(&e))
+        move |e: io::Error| format!("{what} {temp}: {}", os_reason(&e))
     };
     let mut file = File::create(dir.join(&temp)).map_err(step("Can't open the AOF manifest file"))?;
     file.write_all(list.to_string().as_bytes())
         .map_err(step("Error trying to write the temporary AOF manifest file"))?;
     file.sync_all().map_err(step("Fail to fsync the temp AOF file"))?;
     fs::rename(dir.join(&temp), dir.join(&name)).map_err(|e| {
-        format!("Error trying to rename the temporary AOF manifest file {temp} into {name}: {}", reason(&e))
+        format!("Error trying to rename the temporary AOF manifest file {temp} into {name}: {}", os_reason(&e))
     })?;
     File::open(dir)
         .and_then(|dir| dir.sync_all())
-        .map_err(|e| format!("Fail to fsync AOF directory {}: {}.", dir.display(), reason(&e)))?;
+        .map_err(|e| format!("Fail to fsync AOF directory {}: {}.", dir.display(), os_reason(&e)))?;
     list.dirty = false;
     Ok(())
 }
@@ -98,7 +92,7 @@ pub fn sizes(settings: &Settings, list: &Manifest) -> Result<(u64, u64), String>
     let dir = Path::new(&settings.appenddirname);
     let size = |file: &AofFile| match fs::metadata(file.path(dir)) {
         Ok(meta) => Ok(meta.len()),
-        Err(e) => Err(format!("Unable to obtain the AOF file {} length. stat: {}", file.label(), reason(&e))),
+        Err(e) => Err(format!("Unable to obtain the AOF file {} length. stat: {}", file.label(), os_reason(&e))),
     };
     let base = list.base.as_ref().map_or(Ok(0), size)?;
     let all = list.incr.iter().try_fold(base, |sum, file| Ok::<_, String>(sum + size(file)?))?;
@@ -123,7 +117,7 @@ pub fn upgrade(settings: &Settings, list: &mut Manifest) -> Result<(), String> {
     list.adopt(name);
     write_manifest(settings, list)?;
     fs::rename(name, dir.join(name))
-        .map_err(|e| format!("Error trying to move the old AOF file {name} into dir {dirname}: {}", reason(&e)))?;
+        .map_err(|e| format!("Error trying to move the old AOF file {name} into dir {dirname}: {}", os_reason(&e)))?;
     log::notice!("Successfully migrated an old-style AOF file ({name}) into the AOF directory ({dirname}).");
     Ok(())
 }
@@ -133,6 +127,6 @@ pub fn make_dir(settings: &Settings) -> Result<(), String> {
     let dir = &settings.appenddirname;
     match fs::create_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && Path::new(dir).is_dir() => Ok(()),
-        made => made.map_err(|e| format!("Can't open or create append-only dir {dir}: {}", reason(&e))),
+        made => made.map_err(|e| format!("Can't open or create append-only dir {dir}: {}", os_reason(&e))),
     }
 }

@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::files::{self, reason};
+use super::files;
 use super::lanes::{Hand, Helper, Job, Parsed, WORTH_SHARING};
 use super::manifest::{AofFile, AofKind, Manifest};
 use super::reader::{Reader, Stop};
-use crate::base::{clock, log};
+use crate::base::{clock, log, os_reason};
 use crate::exec::batch::{BATCH_MAX, Runner, Source};
 use crate::exec::engine::Engine;
 use crate::persist::load::{Expired, Loaded, Loading, load_with, note_progress};
@@ -107,8 +107,9 @@ impl OneFile<'_> {
     fn load(&self, loaded: &mut LoadedAof, is_last: bool) -> Result<u64, String> {
         let started_us = clock::mono_us();
         let name = self.file.label();
-        let mut source = File::open(&self.path)
-            .map_err(|e| format!("Fatal error: can't open the append log file {name} for reading: {}", reason(&e)))?;
+        let mut source = File::open(&self.path).map_err(|e| {
+            format!("Fatal error: can't open the append log file {name} for reading: {}", os_reason(&e))
+        })?;
         let bytes = source.metadata().map_or(0, |meta| meta.len());
         if bytes == 0 {
             return Ok(0);
@@ -127,7 +128,7 @@ impl OneFile<'_> {
             Ending::TornNote { cut } if is_last => {
                 log::notice!("The AOF file {name} ends in the middle of a note of time: cutting it at offset {cut}");
                 files::truncate(&self.path, cut)
-                    .map_err(|e| format!("Error truncating the AOF file {name}: {}", reason(&e)))?;
+                    .map_err(|e| format!("Error truncating the AOF file {name}: {}", os_reason(&e)))?;
             }
             Ending::TornNote { .. } => {}
             Ending::Short { cut } if !is_last => {
@@ -194,7 +195,7 @@ impl OneFile<'_> {
                     log::warning!("AOF {name} loaded anyway because aof-load-truncated is enabled");
                     return Ok(());
                 }
-                Err(e) => log::warning!("Error truncating the AOF file {name}: {}", reason(&e)),
+                Err(e) => log::warning!("Error truncating the AOF file {name}: {}", os_reason(&e)),
             }
         } else {
             log::warning!("The AOF file {name} is whole up to byte {cut}.");
@@ -208,7 +209,7 @@ impl OneFile<'_> {
 }
 
 fn unreadable(name: &str, e: &io::Error) -> String {
-    format!("Unrecoverable error reading the append only file {name}: {}", reason(e))
+    format!("Unrecoverable error reading the append only file {name}: {}", os_reason(e))
 }
 
 /// Carries out the requests of one file.

@@ -7,9 +7,9 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::check::{self, Names, Scan};
-use super::files::{self, reason};
+use super::files;
 use super::manifest::{AofFile, AofKind, Manifest};
-use crate::base::log;
+use crate::base::{log, os_reason};
 use crate::config::Settings;
 use crate::rdb;
 
@@ -57,7 +57,7 @@ pub fn restore_to(settings: &Settings, list: &Manifest, until_s: i64) -> Result<
     let (mut notes, mut base_is_older) = (0, false);
     for file in list.files() {
         let path = file.path(Path::new(&settings.appenddirname));
-        let bytes = path.metadata().map_err(|e| refused(format!("{}: {}", path.display(), reason(&e))))?.len();
+        let bytes = path.metadata().map_err(|e| refused(format!("{}: {}", path.display(), os_reason(&e))))?.len();
         let cut = |at| Cut { path: path.clone(), label: file.label(), at, bytes };
         if !cuts.is_empty() {
             // All of it came later.
@@ -89,7 +89,7 @@ pub fn restore_to(settings: &Settings, list: &Manifest, until_s: i64) -> Result<
     }
     // From behind, so that whatever breaks this off leaves the beginning of what was written, without a gap.
     for Cut { path, label, at, bytes } in cuts.iter().rev() {
-        files::truncate(path, *at).map_err(|e| format!("Failed to truncate AOF {label}: {}", reason(&e)))?;
+        files::truncate(path, *at).map_err(|e| format!("Failed to truncate AOF {label}: {}", os_reason(&e)))?;
         log::notice!("Successfully truncated AOF {label} to timestamp {until_s}: {} of {bytes} bytes went", bytes - at);
     }
     if cuts.is_empty() {
@@ -107,7 +107,7 @@ struct Looked {
 
 fn look(file: &AofFile, path: &Path, until_s: i64) -> Result<Looked, String> {
     let name = file.label();
-    let unreadable = |e: std::io::Error| format!("{name}: {}", reason(&e));
+    let unreadable = |e: std::io::Error| format!("{name}: {}", os_reason(&e));
     let mut source = File::open(path).map_err(unreadable)?;
     let (mut from, mut made_s) = (0, None);
     if files::is_snapshot(&mut source).map_err(unreadable)? {

@@ -21,10 +21,9 @@ use super::disk::{self, OutFile};
 use super::manifest::{Manifest, manifest_name, temp_incr_name, temp_manifest_name};
 use super::state::{Aof, Begin, Mode, Order, Switch, dir_of};
 use super::writer;
-use crate::base::{clock, log};
+use crate::base::{clock, log, os_reason};
 use crate::config::Settings;
 use crate::exec::Engine;
-use crate::exec::durable::reason;
 use crate::exec::gate::step_aside;
 use crate::persist::Saver;
 use crate::persist::save::Turn;
@@ -105,7 +104,7 @@ impl Aof {
             }
         });
         if let Err(e) = spawned {
-            log::warning!("Can't rewrite append only file in background: {}", reason(&e));
+            log::warning!("Can't rewrite append only file in background: {}", os_reason(&e));
             self.last_rewrite_ok.store(false, Relaxed);
             self.over();
         }
@@ -180,12 +179,16 @@ impl Aof {
         let settings = engine.settings();
         let dir = dir_of(&settings);
         self.disk.create_dir(dir).map_err(|e| {
-            Failure::Early(format!("Can't open or create append-only dir {}: {}", settings.appenddirname, reason(&e)))
+            Failure::Early(format!(
+                "Can't open or create append-only dir {}: {}",
+                settings.appenddirname,
+                os_reason(&e)
+            ))
         })?;
         let temp = TempFile::new(temp_base(&settings, "temp-rewriteaof-bg"));
         let base = self.disk.create(temp.path());
-        let mut base =
-            base.map_err(|e| Failure::Early(format!("Opening the temp file for AOF rewrite failed: {}", reason(&e))))?;
+        let mut base = base
+            .map_err(|e| Failure::Early(format!("Opening the temp file for AOF rewrite failed: {}", os_reason(&e))))?;
         let incr = self.next_incr(&settings, mode).map_err(Failure::Early)?;
         self.rewrites.fetch_add(1, Relaxed);
         let at_cut = || {
@@ -213,7 +216,7 @@ impl Aof {
             return Err(Failure::Unwanted);
         }
         let write_error =
-            |e: io::Error| Failure::Late(format!("Write error writing append only file on disk: {}", reason(&e)));
+            |e: io::Error| Failure::Late(format!("Write error writing append only file on disk: {}", os_reason(&e)));
         walked.and_then(|_| base.sync()).map_err(write_error)?;
         drop(base);
         log::notice!("Successfully created the temporary AOF base file {}", shown(temp.path()));
@@ -231,7 +234,7 @@ impl Aof {
     fn next_incr(&self, settings: &Settings, mode: Mode) -> Result<Option<Box<dyn OutFile>>, String> {
         let dir = dir_of(settings);
         let open = |name: &str, file: io::Result<Box<dyn OutFile>>| {
-            file.map_err(|e| format!("Can't open the append-only file {name}: {}", reason(&e)))
+            file.map_err(|e| format!("Can't open the append-only file {name}: {}", os_reason(&e)))
         };
         let (name, file) = match mode {
             Mode::Off => return Ok(None),
@@ -293,7 +296,7 @@ impl Aof {
                 let (from, to) = (from.display(), to.display());
                 Failure::Late(format!(
                     "Error trying to rename the temporary AOF {what} file {from} into {to}: {}",
-                    reason(&e)
+                    os_reason(&e)
                 ))
             })
         };
@@ -376,23 +379,26 @@ impl Aof {
         let early = |what: String| NotStored { what, replaced: false };
         let sync_dir = |replaced: bool| {
             self.disk.sync_dir(dir).map_err(|e| NotStored {
-                what: format!("Fail to fsync AOF directory {}: {}.", settings.appenddirname, reason(&e)),
+                what: format!("Fail to fsync AOF directory {}: {}.", settings.appenddirname, os_reason(&e)),
                 replaced,
             })
         };
         let mut file = self
             .disk
             .create(&dir.join(&temp))
-            .map_err(|e| early(format!("Can't open the AOF manifest file {temp}: {}", reason(&e))))?;
+            .map_err(|e| early(format!("Can't open the AOF manifest file {temp}: {}", os_reason(&e))))?;
         disk::write(&mut *file, list.to_string().as_bytes()).map_err(|e| {
-            early(format!("Error trying to write the temporary AOF manifest file {temp}: {}", reason(&e)))
+            early(format!("Error trying to write the temporary AOF manifest file {temp}: {}", os_reason(&e)))
         })?;
-        file.sync().map_err(|e| early(format!("Fail to fsync the temp AOF file {temp}: {}.", reason(&e))))?;
+        file.sync().map_err(|e| early(format!("Fail to fsync the temp AOF file {temp}: {}.", os_reason(&e))))?;
         drop(file);
         // The names of the files before the list that names them.
         sync_dir(false)?;
         self.disk.rename(&dir.join(&temp), &dir.join(&name)).map_err(|e| {
-            early(format!("Error trying to rename the temporary AOF manifest file {temp} into {name}: {}", reason(&e)))
+            early(format!(
+                "Error trying to rename the temporary AOF manifest file {temp} into {name}: {}",
+                os_reason(&e)
+            ))
         })?;
         list.dirty = false;
         sync_dir(true)
@@ -405,11 +411,11 @@ impl Aof {
         const FAILED: &str = "Unable to turn on AOF. Check server logs.";
         let settings = engine.settings();
         if let Err(e) = self.disk.create_dir(dir_of(&settings)) {
-            log::warning!("Can't open or create append-only dir {}: {}", settings.appenddirname, reason(&e));
+            log::warning!("Can't open or create append-only dir {}: {}", settings.appenddirname, os_reason(&e));
             return Err(FAILED.into());
         }
         writer::start(engine, self).map_err(|e| {
-            log::warning!("Can't start the thread of the append only file: {}", reason(&e));
+            log::warning!("Can't start the thread of the append only file: {}", os_reason(&e));
             FAILED.to_owned()
         })?;
         {
@@ -527,7 +533,7 @@ impl Aof {
     pub fn open(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<(), String> {
         let settings = engine.settings();
         let dir = dir_of(&settings);
-        let cannot = |what: &str, e: &io::Error| format!("{what}: {}", reason(e));
+        let cannot = |what: &str, e: &io::Error| format!("{what}: {}", os_reason(e));
         self.disk
             .create_dir(dir)
             .map_err(|e| cannot(&format!("Can't open or create append-only dir {}", settings.appenddirname), &e))?;
@@ -580,7 +586,7 @@ impl Aof {
             file.sync()?;
             self.disk.rename(temp.path(), &path)
         };
-        write().map_err(|e| format!("Write error writing append only file on disk: {}", reason(&e)))?;
+        write().map_err(|e| format!("Write error writing append only file on disk: {}", os_reason(&e)))?;
         log::notice!("Creating AOF base file {name} on server start");
         Ok(())
     }

@@ -17,10 +17,9 @@ use smallvec::SmallVec;
 
 use super::disk::{self, OutFile};
 use super::state::{Aof, Begin, Mode, Order, Switch};
-use crate::base::{clock, log};
+use crate::base::{clock, log, os_reason};
 use crate::config::AppendFsync;
 use crate::exec::Engine;
-use crate::exec::durable::reason;
 use crate::oplog::{Chunk, Cursor, Mark};
 use crate::resp::encode_command;
 
@@ -223,7 +222,7 @@ impl Writer {
         if let Some(open) = &mut self.open
             && let Err(e) = open.file.sync()
         {
-            log::warning!("Fail to fsync the AOF file: {}", reason(&e));
+            log::warning!("Fail to fsync the AOF file: {}", os_reason(&e));
         }
         self.close();
         self.aof.unwanted.store(self.aof.rewrite_runs(), Relaxed);
@@ -380,7 +379,7 @@ impl Writer {
                 log::warning!(
                     "Could not remove short write from the append-only file.  Redis may refuse to load the AOF the next \
                      time it starts.  ftruncate: {}",
-                    reason(&e)
+                    os_reason(&e)
                 );
             }
             // Then the next attempt goes on where this one ended.
@@ -403,7 +402,7 @@ impl Writer {
         let errno = error.raw_os_error().unwrap_or(ENOSPC);
         let now_ms = clock::mono_ms();
         if now_ms >= self.quiet_until_ms {
-            log::warning!("{what} the AOF file: {}", reason(error));
+            log::warning!("{what} the AOF file: {}", os_reason(error));
             self.quiet_until_ms = now_ms + LOG_ERROR_MS;
         }
         if self.replies_wait() {
@@ -506,7 +505,7 @@ impl Writer {
             }
             Err(e) if always => Err(Fatal(format!(
                 "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
-                reason(&e)
+                os_reason(&e)
             ))),
             Err(e) => {
                 // The system may have let go of what it could not write, and say so only once: what is missing comes with
