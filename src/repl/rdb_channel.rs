@@ -114,6 +114,7 @@ fn parse_point(line: &[u8]) -> Option<Point> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
