@@ -285,6 +285,17 @@ fn full_sync(master: &Server) -> Client {
     c
 }
 
+/// A replica that has loaded what it got, as far as its master knows, and reads no more from here on.
+fn deaf(master: &Server) -> Client {
+    let mut c = full_sync(master);
+    c.send(&["REPLCONF", "ACK", "0"]);
+    wait_until("it has acknowledged", || {
+        let replica = master.info("replication", "slave0");
+        replica.contains(",lag_ms=") && !replica.contains(",lag_ms=-1")
+    });
+    c
+}
+
 #[test]
 fn a_replica_that_says_nothing_is_given_up() {
     let master = Server::start(Kind::Pando, &["repl-timeout 2"]);
@@ -307,7 +318,7 @@ fn a_replica_that_asks_for_more_than_the_stream_is_disconnected() {
 fn a_replica_too_far_behind_is_cut_off() {
     let limit = "client-output-buffer-limit replica 1mb 0 0";
     let master = Server::start(Kind::Pando, &[limit, "repl-backlog-size 16384"]);
-    let slow = full_sync(&master);
+    let slow = deaf(&master);
     let mut c = master.client();
     let value = "v".repeat(1 << 20);
     wait_until("it is cut off", || {
@@ -387,7 +398,7 @@ fn a_replica_too_far_behind_is_cut_off_as_the_log_grows() {
         Kind::Pando,
         &["client-output-buffer-limit replica 1mb 0 0", "repl-backlog-size 64kb", "repl-ping-replica-period 3600"],
     );
-    let _deaf = full_sync(&server);
+    let _deaf = deaf(&server);
     // The cron, which looks as well, rests.
     server.check("debug pause-cron 1", "+OK");
     let (mut c, value) = (server.client(), "x".repeat(100_000));
