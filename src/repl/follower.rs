@@ -91,7 +91,10 @@ impl Follower {
                 me.step(None, Event::Tick);
             }
         });
-        if let Some((host, port)) = self.engine.settings().replicaof.clone() {
+        // Clients are served already: what one of them has asked for since stands.
+        let _gates = self.engine.gates.take_all();
+        let follows = self.link.lock().machine.master().is_some();
+        if let Some((host, port)) = self.engine.settings().replicaof.clone().filter(|_| !follows) {
             self.engine.state.set_role(true);
             log::set_role('S');
             self.step(None, Event::SetMaster { host, port, held, failover: false });
