@@ -125,6 +125,16 @@ pub fn note_progress(engine: &Engine, bytes: u64) -> i64 {
     engine.config.now().key_load_delay
 }
 
+/// Whether and how long a load rests behind its `done`-th key: each time for so many microseconds, or, where that is
+/// negative, for one behind so many keys.
+pub(super) fn rest_behind(done: u64, delay_us: i64) -> Option<Duration> {
+    match delay_us {
+        0 => None,
+        1.. => Some(Duration::from_micros(delay_us.unsigned_abs())),
+        _ => done.is_multiple_of(delay_us.unsigned_abs()).then_some(Duration::from_micros(1)),
+    }
+}
+
 /// How to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Loading {
@@ -210,8 +220,8 @@ fn read_all<'s>(
         }
         events += 1;
         if rest_us != 0 || events.is_multiple_of(1024) {
-            if rest_us > 0 || rest_us < 0 && events.is_multiple_of(rest_us.unsigned_abs()) {
-                std::thread::sleep(Duration::from_micros(rest_us.max(1) as u64));
+            if let Some(rest) = rest_behind(events, rest_us) {
+                std::thread::sleep(rest);
             }
             rest_us = progress(reader.bytes_read());
         }

@@ -184,8 +184,8 @@ fn begin(call: &mut Call<'_>, asked: Option<(Vec<u8>, ReplOffset)>) -> Result<Fl
         // A role changes with every gate held, so that our replicas are either dropped with the others or come after.
         let _gate = engine.gates.pass(call.worker);
         let partial = asked.is_some_and(|(replid, first_byte)| {
-            go_beside(&engine, &repl, &replica, &feed, &replid, first_byte, call.now_ms)
-                || go_on(&engine, &repl, &replica, &feed, &replid, first_byte, call.now_ms)
+            let who = Newcomer { engine: &engine, repl: &repl, replica: &replica, feed: &feed, now_ms: call.now_ms };
+            go_beside(&who, &replid, first_byte) || go_on(&who, &replid, first_byte)
         });
         if !partial && wants_second_channel(&engine, &replica) {
             log(Note::notice(format!(
@@ -219,16 +219,18 @@ fn wants_second_channel(engine: &Engine, replica: &Replica) -> bool {
     enabled && !replica.pre_psync && told.capa.dual_channel && told.capa.eof && !told.rdb_channel
 }
 
-/// The stream behind a snapshot that goes over another connection of this replica.
-fn go_beside(
-    engine: &Engine,
-    repl: &Repl,
-    replica: &Replica,
-    feed: &FeedHandle,
-    replid: &[u8],
-    first_byte: ReplOffset,
+/// A replica that asks to go on from somewhere.
+struct Newcomer<'a> {
+    engine: &'a Engine,
+    repl: &'a Repl,
+    replica: &'a Replica,
+    feed: &'a FeedHandle,
     now_ms: i64,
-) -> bool {
+}
+
+/// The stream behind a snapshot that goes over another connection of this replica.
+fn go_beside(who: &Newcomer<'_>, replid: &[u8], first_byte: ReplOffset) -> bool {
+    let Newcomer { engine, repl, replica, feed, now_ms } = *who;
     let identity = repl.identity();
     let Some(other) = replica.greeting.rdb_client_id.and_then(|id| repl.feed(id)) else { return false };
     let behind = other.behind().filter(|b| b.first_offset() == first_byte && identity.replid.matches(replid));
@@ -246,15 +248,8 @@ fn go_beside(
 }
 
 /// A partial resync, if it is possible.
-fn go_on(
-    engine: &Engine,
-    repl: &Repl,
-    replica: &Replica,
-    feed: &FeedHandle,
-    replid: &[u8],
-    first_byte: ReplOffset,
-    now_ms: i64,
-) -> bool {
+fn go_on(who: &Newcomer<'_>, replid: &[u8], first_byte: ReplOffset) -> bool {
+    let Newcomer { engine, repl, replica, feed, now_ms } = *who;
     let name = replica.name();
     let identity = repl.identity();
     let standing = Standing { identity, backlog: engine.log.backlog(), end_offset: engine.log.end_offset() };

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::thread::Scope;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -20,6 +19,7 @@ use crate::exec::client::ClientHandle;
 use crate::exec::engine::Engine;
 use crate::exec::gate::WorkerId;
 use crate::exec::session::Session;
+use crate::persist::load::rest_behind;
 use crate::resp::{Argv, Reply};
 
 /// A run of fewer requests is not worth waking another thread.
@@ -60,13 +60,15 @@ pub(super) struct Hand<'e> {
     pub session: Session,
     /// Nobody reads it.
     out: Reply,
+    /// Requests carried out.
+    done: u64,
 }
 
 impl<'e> Hand<'e> {
     /// `name`: of the file, for the log.
     pub fn new(engine: &'e Arc<Engine>, name: String) -> Self {
         let handle = ClientHandle::new(u64::MAX, String::new(), String::new(), -1, clock::now_ms(), 0);
-        Self { engine, name, session: Session::new(Arc::new(handle), true), out: Reply::new(2) }
+        Self { engine, name, session: Session::new(Arc::new(handle), true), out: Reply::new(2), done: 0 }
     }
 
     /// Those of a run that are of this lane.
@@ -87,7 +89,7 @@ impl<'e> Hand<'e> {
         }
     }
 
-    /// These requests, in order, with a rest of `delay` µs behind each. Gives where the last ends that is not within a
+    /// These requests, in order, resting behind them as `delay` says. Gives where the last ends that is not within a
     /// transaction: of that all or nothing counts.
     pub fn carry_out(
         &mut self,
@@ -112,9 +114,10 @@ impl<'e> Hand<'e> {
             if self.session.multi.is_none() {
                 applied = Some(chunk.place(i).1);
             }
-            if delay > 0 {
+            self.done += 1;
+            if let Some(rest) = rest_behind(self.done, delay) {
                 runner.leave_gate();
-                std::thread::sleep(Duration::from_micros(delay.unsigned_abs()));
+                std::thread::sleep(rest);
             }
         }
         self.out.clear();

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use super::files;
 use super::lanes::{Hand, Helper, Job, Parsed, WORTH_SHARING};
@@ -305,9 +304,6 @@ impl<'e> Replay<'e> {
             } else {
                 let indices = (from..until).collect();
                 self.applied = self.hand.carry_out(runner, chunk, &indices, delay)?.unwrap_or(self.applied);
-                if delay < 0 {
-                    std::thread::sleep(Duration::from_micros(BATCH_MAX as u64 / delay.unsigned_abs()));
-                }
             }
             self.request_bytes += (from..until).map(|i| chunk.place(i).1 - chunk.place(i).0).sum::<u64>();
             from = until;
