@@ -111,7 +111,8 @@ for_each_pair! {
             wait_until("a second try", || {
                 // Each further try is cut off as well, so that the old data can be looked at in peace.
                 wire.refuse(wire.accepted() > 0);
-                wire.accepted() > 0 && r.info("replication", "master_sync_in_progress") == "0"
+                // Before the first one has begun nothing is in progress either.
+                r.log_has("Full resync from") && r.info("replication", "master_sync_in_progress") == "0"
             });
             link_down(&r);
             r.check("get old", "$1");
