@@ -13,7 +13,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::base::number;
 use crate::ds::hash::Pair;
-use crate::ds::stream::{Stream, StreamId};
+use crate::ds::stream::{Group, Stream, StreamId};
 use crate::ds::zset::ZSet;
 use crate::keyspace::{Data, Entry, ExpirePolicy, Type, ValueRef};
 
@@ -120,8 +120,8 @@ pub fn of_value(entry: &Entry) -> Digest {
     digest
 }
 
-/// A number for a key with all that belongs to it: database, name, value and the moments at which it or its fields expire,
-/// and of a stream where its numbering stands. Who reads it in groups, and how far, is no part of it.
+/// A number for a key with all of it that replicas have the same: database, name, value and the moments at which it or its
+/// fields expire, and of a stream where its numbering stands and what its groups know ([`of_group`]).
 pub fn of_key(db: u32, entry: &Entry) -> u128 {
     let mut digest = Digest::default();
     digest.mix(&db.to_be_bytes());
@@ -141,11 +141,38 @@ pub fn of_key(db: u32, entry: &Entry) -> u128 {
                 }
             }
         }
-        ValueRef::Stream(stream) => digest.mix(&stream.last_id.joined_by(b'.')),
+        ValueRef::Stream(stream) => {
+            for id in [stream.last_id, stream.max_deleted_id] {
+                digest.mix(&id.to_bytes());
+            }
+            digest.mix(&stream.entries_added.to_be_bytes());
+            stream.groups().for_each(|(name, group)| digest.xor(&of_group(name, group)));
+        }
         _ => {}
     }
     let [first @ .., _, _, _, _] = digest.0;
     u128::from_be_bytes(first)
+}
+
+/// How far a group has read, and what is pending for whom.
+///
+/// No part of it is what masters, stock ones as well, do not tell replicas: when a consumer was last seen or active, a
+/// consumer that nothing is pending for, and when and how often an entry was delivered, which a consumer that reads what is
+/// pending for it changes in silence.
+fn of_group(name: &[u8], group: &Group) -> [u8; 20] {
+    let mut sha = Sha1::new();
+    let mut word = |bytes: &[u8]| {
+        sha.update((bytes.len() as u64).to_be_bytes());
+        sha.update(bytes);
+    };
+    word(name);
+    word(&group.last_id.to_bytes());
+    word(&group.entries_read.to_be_bytes());
+    for (id, pending) in group.pending() {
+        word(&id.to_bytes());
+        word(&group.consumer(pending.consumer).name);
+    }
+    sha.finalize().into()
 }
 
 /// The fingerprint of everything there is, keys whose time is over included. For units that run alone.

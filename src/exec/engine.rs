@@ -16,6 +16,7 @@ use super::pause::Pause;
 use super::pubsub::{Monitors, PubSub};
 use super::standstill::Standstill;
 use super::state::State;
+use super::turn::Turns;
 use crate::acl::Acl;
 use crate::config::{Config, Settings};
 use crate::keyspace::shard::Garbage;
@@ -40,8 +41,7 @@ pub struct Engine {
     pub stats: Stats,
     pub acl: Acl,
     pub evictor: Evictor,
-    /// Held by the one snapshot that is being taken.
-    pub snapshot_turn: parking_lot::Mutex<()>,
+    pub turns: Turns,
     hooks: OnceLock<Hooks>,
     extensions: OnceLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     garbage: std::sync::mpsc::Sender<(Garbage, usize)>,
@@ -116,7 +116,7 @@ impl Engine {
             acl: Acl::new(settings.requirepass.as_bytes()),
             gates: Gates::new(workers),
             evictor: Evictor::default(),
-            snapshot_turn: parking_lot::Mutex::new(()),
+            turns: Turns::default(),
             clients: Clients::default(),
             pubsub: PubSub::default(),
             monitors: Monitors::default(),

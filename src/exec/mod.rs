@@ -27,6 +27,7 @@ pub mod session;
 pub mod standstill;
 pub mod state;
 pub mod transaction;
+pub mod turn;
 
 pub use call::{Call, Flow, Handler, SessionCommand};
 pub use engine::Engine;

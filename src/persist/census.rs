@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::base::crc::crc64;
+use crate::exec::turn::Turn;
 use crate::exec::{Engine, digest};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::shard::{Bringer, PreImage, ShardId};
@@ -39,11 +40,11 @@ pub struct Census {
     pub list: Option<Vec<Listed>>,
 }
 
-/// Takes a census. `at_cut` runs with every gate held and gives the log's offset, or `None` to have none taken.
-/// Ends early, with `None` as well, when it is not `wanted` any more.
+/// Takes a census. `at_cut` runs with every gate held and gives the log's offset, or `None` to have none taken. Ends early,
+/// with `None` as well, when it is not `wanted` any more, or the `turn` is.
 pub fn take(
     engine: &Engine,
-    _turn: &MutexGuard<'_, ()>,
+    turn: &Turn<'_>,
     part: Option<usize>,
     wanted: impl Fn() -> bool,
     at_cut: impl FnOnce() -> Option<i64>,
@@ -66,7 +67,7 @@ pub fn take(
     };
     for shard in 0..engine.ks.shards() {
         while engine.ks.snapshot_step(ShardId(shard), STEP_ENTRIES) {
-            if engine.state.shutting_down.load(Relaxed) || !wanted() {
+            if engine.state.shutting_down.load(Relaxed) || turn.is_wanted() || !wanted() {
                 engine.ks.abort_snapshot();
                 return None;
             }

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::disk::{self, DiskError};
@@ -21,6 +21,7 @@ use crate::base::{clock, os_reason};
 use crate::config::Settings;
 use crate::exec::engine::Engine;
 use crate::exec::gate::{AllGates, step_aside};
+use crate::exec::turn::Turn;
 use crate::rdb::Dialect;
 
 /// A failed save is not tried again for so long.
@@ -28,9 +29,6 @@ const RETRY_S: i64 = 5;
 
 /// How long FLUSHALL waits for a snapshot under way before it leaves its own to the cron.
 const FLUSHED_PATIENCE: Duration = Duration::from_millis(200);
-
-/// The right to take the one snapshot there is at a time.
-pub type Turn<'a> = MutexGuard<'a, ()>;
 
 /// Tells where in the replication stream a cut is made; called with every gate held.
 pub type CutAt = Box<dyn Fn(&Engine) -> Option<Cut> + Send + Sync>;
@@ -81,7 +79,7 @@ impl Saver {
 
     /// Whether a snapshot of any kind is being taken: to the file, or to replicas.
     pub fn must_wait(&self, engine: &Engine) -> bool {
-        self.in_progress() || engine.snapshot_turn.is_locked()
+        self.in_progress() || engine.turns.is_taken()
     }
 
     /// Seconds the running BGSAVE has taken, -1 if none runs.
@@ -91,7 +89,7 @@ impl Saver {
 
     /// Saves now, on this thread.
     pub fn save(&self, engine: &Arc<Engine>) -> Result<(), DiskError> {
-        self.save_in_turn(engine, &engine.snapshot_turn.lock(), None, || {})
+        self.save_in_turn(engine, &engine.turns.wait(), None, || {})
     }
 
     /// Saves with every gate held, so that nothing changes until the caller lets go of them.
@@ -110,7 +108,7 @@ impl Saver {
             }
         }
         if saves && !engine.state.shutting_down.load(Relaxed) {
-            step_aside(|| match engine.snapshot_turn.try_lock_for(FLUSHED_PATIENCE) {
+            step_aside(|| match engine.turns.wait_for(FLUSHED_PATIENCE) {
                 // Logged where it fails; the keys are gone all the same.
                 Some(turn) => _ = self.save_in_turn(engine, &turn, None, || {}),
                 // Replicas are being synced, who may be slow.
@@ -164,7 +162,7 @@ impl Saver {
         let (cut, settled) = mpsc::channel();
         let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
             // A sync may take as long as a replica's network: whoever asked for a save is not to wait for that.
-            let Some(turn) = engine.snapshot_turn.try_lock() else {
+            let Some(turn) = engine.turns.now() else {
                 *me.running.lock() = None;
                 let _ = cut.send(Err(InProgress));
                 return;

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::aof::values;
 use crate::base::{clock, log, version};
 use crate::config::{MaxmemoryPolicy, RdbVersion, Settings};
 use crate::exec::Engine;
 use crate::exec::gate::AllGates;
+use crate::exec::turn::Turn;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::shard::{Bringer, PreImage, ShardId};
 use crate::keyspace::unit::lfu_decayed;
@@ -163,14 +164,14 @@ pub fn walk(
     at_cut: impl FnOnce() -> Option<Cut>,
     put: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<u64> {
-    walk_in_turn(engine, &engine.snapshot_turn.lock(), with_data, readers, None, wanted, at_cut, put)
+    walk_in_turn(engine, &engine.turns.wait(), with_data, readers, None, wanted, at_cut, put)
 }
 
 /// [`walk`] for those who have waited for their turn, or would not wait. `gates`: those of a caller who holds them all,
 /// and so sees no write until it lets go of them.
 pub fn walk_in_turn(
     engine: &Arc<Engine>,
-    turn: &MutexGuard<'_, ()>,
+    turn: &Turn<'_>,
     with_data: bool,
     readers: Dialect,
     gates: Option<&AllGates<'_>>,
@@ -185,7 +186,7 @@ pub fn walk_in_turn(
 pub fn walk_as(
     form: Form,
     engine: &Arc<Engine>,
-    _turn: &MutexGuard<'_, ()>,
+    _turn: &Turn<'_>,
     with_data: bool,
     gates: Option<&AllGates<'_>>,
     wanted: impl Fn() -> bool,

@@ -305,7 +305,7 @@ fn reload(call: &mut Call<'_>) -> Result<(), Error> {
         let saver = engine.part::<Saver>();
         // From the cut until the loaded data is in place nothing may be written, for it would be lost. Who comes meanwhile
         // is told so.
-        let turn = engine.snapshot_turn.lock();
+        let turn = engine.turns.wait();
         let gates = engine.gates.take_all();
         if save {
             saver.save_alone(engine, &turn, &gates).map_err(|_| Error::text("ERR"))?;
@@ -355,7 +355,7 @@ fn load_aof(call: &mut Call<'_>) -> Result<(), Error> {
     let engine = call.engine;
     step_aside(|| {
         // No rewrite changes the list meanwhile.
-        let _turn = engine.snapshot_turn.lock();
+        let _turn = engine.turns.wait();
         let gates = engine.gates.take_all();
         let writer = engine.part::<Aof>();
         if writer.mode() != aof::Mode::Off && !writer.flush() {

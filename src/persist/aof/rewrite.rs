@@ -25,8 +25,8 @@ use crate::base::{clock, log, os_reason};
 use crate::config::Settings;
 use crate::exec::Engine;
 use crate::exec::gate::step_aside;
+use crate::exec::turn::Turn;
 use crate::persist::Saver;
-use crate::persist::save::Turn;
 use crate::persist::temp::TempFile;
 use crate::persist::walk::{Form, walk_as};
 
@@ -93,7 +93,7 @@ impl Aof {
         let (tell, begun) = mpsc::channel();
         let (me, engine_) = (self.clone(), engine.clone());
         let spawned = thread::Builder::new().name("aof-rewrite".into()).spawn(move || {
-            match engine_.snapshot_turn.try_lock() {
+            match engine_.turns.now() {
                 Some(turn) => me.carry_out(&engine_, &turn, started_s, &tell),
                 None => {
                     me.scheduled.store(true, Relaxed);
@@ -581,7 +581,7 @@ impl Aof {
         let form = if settings.aof_use_rdb_preamble { Form::AofBase } else { Form::Requests };
         let write = || {
             let mut file = self.disk.create(temp.path())?;
-            let turn = engine.snapshot_turn.lock();
+            let turn = engine.turns.wait();
             walk_as(form, engine, &turn, true, None, || true, || None, |piece| disk::write(&mut *file, &piece))?;
             file.sync()?;
             self.disk.rename(temp.path(), &path)

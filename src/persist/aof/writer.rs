@@ -273,7 +273,7 @@ impl Writer {
     }
 
     fn others_write(&self) -> bool {
-        self.aof.rewrite_runs() || self.engine.snapshot_turn.is_locked()
+        self.aof.rewrite_runs() || self.engine.turns.is_taken()
     }
 
     /// Writes until nothing is left, and flushes. False if it could not.

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::peer::Peer;
+use super::report::{Told, Value};
 use super::{TURN_PATIENCE, Target};
 use crate::base::{clock, log};
 use crate::exec::Engine;
@@ -18,12 +19,30 @@ const LOOKS: usize = 4;
 pub(super) struct Row {
     pub replica: String,
     pub verdict: Verdict,
+    /// Why nothing is said of its own replicas.
+    pub below_unverified: Option<String>,
 }
 
 pub(super) enum Verdict {
-    Identical { offset: i64, keys: u64 },
-    Differs { offset: i64, keys: u64, replica_keys: u64, parts: usize, first: Result<Difference, String> },
-    Unverified { reason: String },
+    Identical {
+        offset: i64,
+        keys: u64,
+    },
+    Differs {
+        offset: i64,
+        keys: u64,
+        replica_keys: u64,
+        parts: usize,
+        first: Result<Difference, String>,
+    },
+    Unverified {
+        reason: String,
+    },
+    /// What its master, who is below us, told of it.
+    Below {
+        master: String,
+        told: Told,
+    },
 }
 
 /// A key that differs.
@@ -38,25 +57,56 @@ pub(super) struct Difference {
 /// Somebody still wants to know.
 type Wanted<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// Compares with each of these replicas. Takes its time; for a thread of its own.
+/// Compares with each of these replicas, and has them do the same with theirs. Takes its time; for a thread of its own.
 pub(super) fn run(engine: &Engine, repl: &Repl, targets: &[Target], wanted: Wanted<'_>) -> Vec<Row> {
     let (online, others): (Vec<Target>, Vec<Target>) = targets.iter().cloned().partition(|t| t.online);
-    let verdicts = match round(engine, repl, &online, None, wanted) {
+    if online.is_empty() && others.is_empty() {
+        return Vec::new();
+    }
+    let verdicts: Vec<Verdict> = match round(engine, repl, &online, None, wanted) {
         Ok((ours, theirs)) => {
             let verdicts = online.iter().zip(theirs);
             verdicts.map(|(target, theirs)| judge(engine, repl, target, &ours, theirs, wanted)).collect()
         }
         Err(Trouble::All(reasons)) => reasons.into_iter().map(|reason| Verdict::Unverified { reason }).collect(),
-        Err(Trouble::Ours(reason)) => {
-            online.iter().map(|_| Verdict::Unverified { reason: reason.clone() }).collect::<Vec<_>>()
-        }
+        Err(Trouble::Ours(reason)) => online.iter().map(|_| Verdict::Unverified { reason: reason.clone() }).collect(),
     };
-    let mut rows: Vec<Row> =
-        online.into_iter().zip(verdicts).map(|(target, verdict)| Row { replica: target.name, verdict }).collect();
-    let reason = || "it does not get the stream yet".to_owned();
-    rows.extend(others.into_iter().map(|t| Row { replica: t.name, verdict: Verdict::Unverified { reason: reason() } }));
+    let settings = engine.settings();
+    let below = all(online.iter().zip(&verdicts), |(target, verdict)| match verdict {
+        // Who could not be asked for itself cannot be asked for others.
+        Verdict::Unverified { .. } => Ok(Vec::new()),
+        Verdict::Identical { .. } | Verdict::Differs { .. } | Verdict::Below { .. } => {
+            Peer::connect(target, &settings, wanted)?.verify_below(VERIFY_PATIENCE, wanted)
+        }
+    });
+    let mut rows = Vec::new();
+    for ((target, verdict), below) in online.into_iter().zip(verdicts).zip(below) {
+        let (below, below_unverified) = match below {
+            Ok(below) => (below, None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        let master = target.name.clone();
+        rows.push(Row { replica: target.name, verdict, below_unverified });
+        rows.extend(below.into_iter().map(|told| Row::below(&master, told)));
+    }
+    rows.extend(others.into_iter().map(|target| Row {
+        replica: target.name,
+        verdict: Verdict::Unverified { reason: "it does not get the stream yet".to_owned() },
+        below_unverified: None,
+    }));
     rows.iter().for_each(tell);
     rows
+}
+
+impl Row {
+    fn below(master: &str, told: Told) -> Self {
+        let replica = told.iter().find_map(|(name, value)| match value {
+            Value::Text(text) if name == "replica" => Some(String::from_utf8_lossy(text).into_owned()),
+            Value::Text(_) | Value::Number(_) => None,
+        });
+        let verdict = Verdict::Below { master: master.to_owned(), told };
+        Self { replica: replica.unwrap_or_default(), verdict, below_unverified: None }
+    }
 }
 
 fn tell(row: &Row) {
@@ -69,6 +119,11 @@ fn tell(row: &Row) {
             log::warning!("Replica {name} differs at offset {offset}, in {parts} of {} parts", census::PARTS);
         }
         Verdict::Unverified { reason } => log::notice!("Replica {name} could not be verified: {reason}"),
+        // Its master has said so in its own log.
+        Verdict::Below { .. } => {}
+    }
+    if let Some(reason) = &row.below_unverified {
+        log::notice!("The replicas of replica {name} could not be verified: {reason}");
     }
 }
 
@@ -144,9 +199,6 @@ fn round(
     part: Option<usize>,
     wanted: Wanted<'_>,
 ) -> Result<(Census, Vec<Result<Census, String>>), Trouble> {
-    let Some(turn) = engine.snapshot_turn.try_lock_for(TURN_PATIENCE) else {
-        return Err(Trouble::Ours("a snapshot is being made here".to_owned()));
-    };
     let (settings, replid) = (engine.settings(), repl.replid());
     let ready = all(targets, |target| {
         let mut peer = Peer::connect(target, &settings, wanted)?;
@@ -155,6 +207,10 @@ fn round(
     if ready.iter().all(Result::is_err) {
         return Err(Trouble::All(ready.into_iter().filter_map(Result::err).collect()));
     }
+    let Some(turn) = engine.turns.wait_last(TURN_PATIENCE) else {
+        return Err(Trouble::Ours("a snapshot is being made here".to_owned()));
+    };
+    let wanted: Wanted<'_> = &|| wanted() && !turn.is_wanted();
     // From here on streams stand still, until the cut.
     let held = all(ready, |peer| {
         let mut peer = peer?;
@@ -194,6 +250,7 @@ fn round(
                 log::verbose!("Took a census of {} keys at offset {} in {took_ms} ms", ours.keys, ours.offset);
                 Ok((ours, theirs))
             }
+            None if turn.is_wanted() => Err(Trouble::Ours("a snapshot was begun here meanwhile".to_owned())),
             None => Err(Trouble::Ours("the cut was given up".to_owned())),
         }
     })
@@ -201,6 +258,8 @@ fn round(
 
 /// How long a replica may walk its data.
 const CENSUS_PATIENCE: Duration = Duration::from_secs(3600);
+/// How long it may take to verify all that is below it.
+const VERIFY_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Does the same with all of them at once.
 fn all<T: Send, R: Send>(

@@ -1,19 +1,20 @@
 //! The replica's half: to take a census at the very offset that the master names.
 //!
-//! The three steps come on one connection; a thread of its own carries them out, and holds the turn of snapshots all the
-//! while. Whatever the master does or fails to do, the stream is held for no longer than [`HOLD_MAX`].
+//! The three steps come on one connection; a thread of its own carries them out, and has the turn to walk the data all the
+//! while, unless somebody comes to make a snapshot. Whatever the master does or fails to do, the stream is held for no
+//! longer than [`HOLD_MAX`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
 
-use super::{TURN_PATIENCE, failed, later};
+use super::{FOR_SNAPSHOT, TURN_PATIENCE, failed, later};
 use crate::base::Error;
 use crate::exec::call::{Call, Completion, Flow};
+use crate::exec::turn::Turn;
 use crate::exec::{Engine, Session};
 use crate::persist::census::{self, Census, PARTS};
 use crate::repl::id::{ReplId, ReplOffset};
@@ -33,6 +34,16 @@ type Answer<T> = oneshot::Sender<Result<T, String>>;
 enum Step {
     Hold(Answer<ReplOffset>),
     At(ReplOffset, Answer<Census>),
+}
+
+impl Step {
+    fn refuse(self, reason: &str) {
+        // Whoever left does not hear it.
+        let _ = match self {
+            Self::Hold(answer) => answer.send(Err(reason.to_owned())).is_ok(),
+            Self::At(_, answer) => answer.send(Err(reason.to_owned())).is_ok(),
+        };
+    }
 }
 
 /// The work under way.
@@ -130,14 +141,15 @@ fn work(
     steps: &Receiver<Step>,
 ) {
     let repl = under_way.0;
-    let Some(turn) = engine.snapshot_turn.try_lock_for(TURN_PATIENCE) else {
+    let Some(turn) = engine.turns.wait_last(TURN_PATIENCE) else {
         drop(under_way);
         let _ = ready.send(Err("a snapshot is being made".to_owned()));
         return;
     };
     // Whoever left does not hear it, and is missed at the next step.
     let _ = ready.send(Ok(()));
-    let Some(Step::Hold(answer)) = next(engine, client, steps, STEP_PATIENCE) else { return };
+    let (turn, step) = next(engine, turn, client, steps, STEP_PATIENCE);
+    let (Some(turn), Some(Step::Hold(answer))) = (turn, step) else { return };
     let braked = repl.verification.brake.pull();
     let offset = {
         // What was admitted before is through.
@@ -145,7 +157,8 @@ fn work(
         engine.log.end_offset()
     };
     let _ = answer.send(Ok(offset));
-    let Some(Step::At(target, answer)) = next(engine, client, steps, HOLD_MAX) else { return };
+    let (turn, step) = next(engine, turn, client, steps, HOLD_MAX);
+    let (Some(turn), Some(Step::At(target, answer))) = (turn, step) else { return };
     let census = at(engine, repl, &turn, (replid, target), part, &braked, &|| !answer.is_closed());
     drop(braked);
     drop(turn);
@@ -154,31 +167,46 @@ fn work(
     let _ = answer.send(census);
 }
 
-/// The next step, unless it takes too long or whoever would ask for it has left.
-fn next(engine: &Engine, client: u64, steps: &Receiver<Step>, patience: Duration) -> Option<Step> {
-    let mut left = patience;
+/// The next step, unless it takes too long or whoever would ask for it has left; refused if the turn was given up meanwhile.
+fn next<'t>(
+    engine: &Engine,
+    turn: Turn<'t>,
+    client: u64,
+    steps: &Receiver<Step>,
+    patience: Duration,
+) -> (Option<Turn<'t>>, Option<Step>) {
+    let (mut left, mut turn) = (patience, Some(turn));
     while !left.is_zero() && engine.clients.get(client).is_some() {
-        if let Ok(step) = steps.recv_timeout(LOOK) {
-            return Some(step);
+        turn = turn.filter(|turn| !turn.is_wanted());
+        match (steps.recv_timeout(LOOK), &turn) {
+            (Ok(step), Some(_)) => return (turn, Some(step)),
+            (Ok(step), None) => {
+                step.refuse(FOR_SNAPSHOT);
+                break;
+            }
+            (Err(_), _) => left = left.saturating_sub(LOOK),
         }
-        left = left.saturating_sub(LOOK);
     }
-    None
+    (None, None)
 }
 
 fn at(
     engine: &Engine,
     repl: &Repl,
-    turn: &MutexGuard<'_, ()>,
+    turn: &Turn<'_>,
     (replid, target): (ReplId, ReplOffset),
     part: Option<usize>,
     braked: &crate::repl::brake::Braked<'_>,
     wanted: &dyn Fn() -> bool,
 ) -> Result<Census, String> {
     braked.until(target);
-    let arrived = || engine.log.end_offset() >= target || !engine.state.link_up.load(Relaxed) || !wanted();
+    let gave_up = || turn.is_wanted() || !engine.state.link_up.load(Relaxed) || !wanted();
+    let arrived = || engine.log.end_offset() >= target || gave_up();
     if !braked.wait(HOLD_MAX, arrived) {
         return Err(format!("the stream did not come to offset {target} in time"));
+    }
+    if turn.is_wanted() {
+        return Err(FOR_SNAPSHOT.to_owned());
     }
     let mut stands_at = None;
     let census = census::take(engine, turn, part, wanted, || {
@@ -191,6 +219,7 @@ fn at(
     });
     census.ok_or_else(|| match stands_at {
         Some(offset) if offset != target => format!("this replica stands at offset {offset}, not at {target}"),
+        _ if turn.is_wanted() => FOR_SNAPSHOT.to_owned(),
         _ => "the cut was given up".to_owned(),
     })
 }

@@ -10,8 +10,12 @@
 //!             <------------------------------- what its parts add up to
 //! ```
 //! A stock replica knows none of this, and nothing of it is ever put into the stream. Where two differ, the part that does
-//! is looked at once more, key by key. Here are the commands; the replica's half is in [`cut`], the connection in
-//! [`peer`], what is made of the answers in [`compare`].
+//! is looked at once more, key by key. Then each replica is asked to verify its own replicas, and what it answers is passed
+//! on: so a whole tree is verified hop by hop, each hop at an offset of its own. Nobody waits for a verification who wants
+//! to make a snapshot: it gives way, at either end, and says so.
+//!
+//! Here are the commands; the replica's half is in [`cut`], the connection in [`peer`], what is made of the answers in
+//! [`compare`].
 
 mod compare;
 mod cut;
@@ -76,7 +80,7 @@ pub const REPLICA_VERIFY: Row = Row {
     tips: &["nondeterministic_output"],
     since: "7.2.4",
     complexity: "O(N), N being the size of the data set",
-    summary: "Compares the data of every replica, or of the one at ip:port, with this server's at one offset.",
+    summary: "Compares every replica, or the one at ip:port, and those below, with their masters, each at one exact offset.",
     ..Row::EMPTY
 };
 
@@ -86,8 +90,11 @@ pub const COMMANDS: &[SessionCommand] = &[
     SessionCommand { row: &REPLICA_VERIFY, run: verify },
 ];
 
-/// How long to wait for the turn of a snapshot that is under way.
+/// How long to wait until a snapshot that is under way is done.
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a cut was given up: a save and a full sync matter more.
+const FOR_SNAPSHOT: &str = "a snapshot was begun there meanwhile";
 
 /// What a node has to do with verifications, as master and as replica.
 #[derive(Default)]

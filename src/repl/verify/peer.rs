@@ -9,6 +9,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use super::Target;
+use super::report::{Told, Value};
 use crate::base::clock;
 use crate::config::Settings;
 use crate::persist::census::{Census, Listed, PARTS};
@@ -21,6 +22,8 @@ const SHORT: Duration = Duration::from_secs(10);
 const TURN: Duration = Duration::from_millis(250);
 /// A census takes a list of keys at most.
 const LIMITS: ReaderLimits = ReaderLimits { depth: 4, bulk_bytes: 512 << 20, elements: 4 << 20 };
+
+const NONSENSE: &str = "its answer makes no sense";
 
 pub(super) struct Peer {
     stream: TcpStream,
@@ -64,7 +67,14 @@ impl Peer {
     pub fn at(&mut self, offset: i64, patience: Duration, wanted: &dyn Fn() -> bool) -> Result<Census, String> {
         let offset = offset.to_string();
         let frame = self.ask(&[b"REPLICA", b"CUT", b"AT", offset.as_bytes()], patience, wanted)?;
-        census(&frame).ok_or_else(|| "its answer makes no sense".to_owned())
+        census(&frame).ok_or_else(|| NONSENSE.to_owned())
+    }
+
+    /// Has it verify its own replicas.
+    pub fn verify_below(&mut self, patience: Duration, wanted: &dyn Fn() -> bool) -> Result<Vec<Told>, String> {
+        let frame = self.ask(&[b"REPLICA", b"VERIFY"], patience, wanted)?;
+        let rows = frame.as_list().and_then(|rows| rows.iter().map(told).collect::<Option<Vec<Told>>>());
+        rows.ok_or_else(|| NONSENSE.to_owned())
     }
 
     fn ask(&mut self, words: &[&[u8]], patience: Duration, wanted: &dyn Fn() -> bool) -> Result<Frame, String> {
@@ -99,8 +109,9 @@ impl Peer {
 /// What an error means.
 fn refused(text: &[u8]) -> String {
     if text.starts_with(b"ERR unknown command") {
-        return "it is no Pando server, and cannot tell what it holds at an exact offset; hold up writes (CLIENT PAUSE), \
-                wait until its offset is this server's, and compare DEBUG DIGEST"
+        return "it is no Pando server, and can tell neither what it holds at an exact offset nor whether its own replicas \
+                hold the same; hold up writes (CLIENT PAUSE), wait until its offset is this server's, and compare \
+                DEBUG DIGEST"
             .to_owned();
     }
     printable(text)
@@ -119,6 +130,19 @@ fn census(frame: &Frame) -> Option<Census> {
         list => Some(list.as_list()?.iter().map(listed).collect::<Option<_>>()?),
     };
     Some(Census { offset: offset.as_int()?, keys: u64::try_from(keys.as_int()?).ok()?, parts, list })
+}
+
+/// A row as `report::write` writes it.
+fn told(frame: &Frame) -> Option<Told> {
+    let (pairs, odd) = frame.as_list()?.as_chunks::<2>();
+    let field = |[name, value]: &[Frame; 2]| {
+        let value = match value {
+            Frame::Int(n) => Value::Number(*n),
+            text => Value::Text(text.as_bytes()?.to_vec()),
+        };
+        Some((String::from_utf8(name.as_bytes()?.to_vec()).ok()?, value))
+    };
+    odd.is_empty().then(|| pairs.iter().map(field).collect())?
 }
 
 fn number(bytes: &[u8]) -> Option<u128> {

@@ -19,6 +19,15 @@ pub(super) fn write_census(census: &Census, out: &mut Reply) {
     }
 }
 
+/// What is said of one replica, field by field.
+pub(super) type Told = Vec<(String, Value)>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(Vec<u8>),
+    Number(i64),
+}
+
 pub(super) fn write(rows: Vec<Row>) -> Completion {
     Box::new(move |_: &mut Session, out: &mut Reply| {
         out.array(rows.len());
@@ -26,46 +35,61 @@ pub(super) fn write(rows: Vec<Row>) -> Completion {
     })
 }
 
-enum Field<'a> {
-    Text(&'a [u8]),
-    Number(i64),
-}
-
 fn write_row(row: &Row, out: &mut Reply) {
-    let mut fields = vec![("replica", Field::Text(row.replica.as_bytes()))];
-    match &row.verdict {
-        Verdict::Identical { offset, keys } => {
-            fields.push(("result", Field::Text(b"identical")));
-            fields.push(("offset", Field::Number(*offset)));
-            fields.push(("keys", Field::Number(*keys as i64)));
-        }
-        Verdict::Differs { offset, keys, replica_keys, parts, first } => {
-            fields.push(("result", Field::Text(b"differs")));
-            fields.push(("offset", Field::Number(*offset)));
-            fields.push(("keys", Field::Number(*keys as i64)));
-            fields.push(("replica-keys", Field::Number(*replica_keys as i64)));
-            fields.push(("differing-parts", Field::Number(*parts as i64)));
-            match first {
-                Ok(first) => {
-                    fields.push(("db", Field::Number(first.db.into())));
-                    fields.push(("key", Field::Text(&first.key)));
-                    fields.push(("difference", Field::Text(first.what.as_bytes())));
-                    fields.push(("seen-at-offset", Field::Number(first.offset)));
-                }
-                Err(reason) => fields.push(("difference", Field::Text(reason.as_bytes()))),
-            }
-        }
-        Verdict::Unverified { reason } => {
-            fields.push(("result", Field::Text(b"unverified")));
-            fields.push(("reason", Field::Text(reason.as_bytes())));
-        }
-    }
+    let fields = told(row);
     out.map(fields.len());
     for (name, value) in fields {
         out.bulk(name.as_bytes());
         match value {
-            Field::Text(text) => out.bulk(text),
-            Field::Number(n) => out.int(n),
+            Value::Text(text) => out.bulk(&text),
+            Value::Number(n) => out.int(n),
         }
     }
+}
+
+fn told(row: &Row) -> Told {
+    let mut fields: Told = Vec::new();
+    let mut put = |name: &str, value: Value| fields.push((name.to_owned(), value));
+    let text = |text: &str| Value::Text(text.into());
+    let count = |n: u64| Value::Number(n as i64);
+    put("replica", text(&row.replica));
+    match &row.verdict {
+        Verdict::Identical { offset, keys } => {
+            put("result", text("identical"));
+            put("offset", Value::Number(*offset));
+            put("keys", count(*keys));
+        }
+        Verdict::Differs { offset, keys, replica_keys, parts, first } => {
+            put("result", text("differs"));
+            put("offset", Value::Number(*offset));
+            put("keys", count(*keys));
+            put("replica-keys", count(*replica_keys));
+            put("differing-parts", count(*parts as u64));
+            match first {
+                Ok(first) => {
+                    put("db", count(first.db.into()));
+                    put("key", Value::Text(first.key.clone()));
+                    put("difference", text(first.what));
+                    put("seen-at-offset", Value::Number(first.offset));
+                }
+                Err(reason) => put("difference", text(reason)),
+            }
+        }
+        Verdict::Unverified { reason } => {
+            put("result", text("unverified"));
+            put("reason", text(reason));
+        }
+        // Its own words, and whose replica it is unless they say so already.
+        Verdict::Below { master, told } => {
+            let own = told.iter().filter(|(name, _)| name != "replica");
+            if told.iter().all(|(name, _)| name != "master") {
+                put("master", text(master));
+            }
+            own.for_each(|(name, value)| put(name, value.clone()));
+        }
+    }
+    if let Some(reason) = &row.below_unverified {
+        put("below-unverified", text(reason));
+    }
+    fields
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use crate::harness::*;
+use crate::random::Rng;
 
 /// A row of the reply, as `name=value` pairs.
 fn rows(server: &Server) -> Vec<Vec<(String, String)>> {
@@ -33,7 +34,9 @@ fn row(server: &Server) -> Vec<(String, String)> {
 
 const EVERY_TYPE: &str = "set s value\nset n 12345\nset gone x px 100000000\nrpush l a b c 1 2 3\nsadd si 1 2 3\n\
     sadd sa a b c 1\nhset h f v g 2\nhset ht f v g w\nzadd z 1 a 2.5 b inf c\nxadd x 1-1 f v\nxadd x 2-1 f w\nxdel x 2-1\n\
-    pfadd p a b c\nsetrange big 70000 x\nselect 3\nset s other";
+    pfadd p a b c\nsetrange big 70000 x\n\
+    xgroup create x g 0\nxgroup create x idle $\nxreadgroup group g one count 1 streams x >\nxadd x 3-1 f w\n\
+    xreadgroup group g two count 1 streams x >\nselect 3\nset s other";
 
 fn fill(server: &Server) {
     let mut c = server.client();
@@ -102,6 +105,11 @@ fn the_first_key_that_differs_is_named_in_every_kind_of_difference() {
         ("zadd z 2.50001 b", "0", "z", "the values differ", "zadd z 2.5 b"),
         ("rpush l 4", "0", "l", "the values differ", "rpop l"),
         ("hpersist ht fields 1 f", "0", "ht", "the values differ", ""),
+        ("xgroup setid x idle 1-1", "0", "x", "the values differ", "xgroup setid x idle $"),
+        ("xgroup setid x idle $ entriesread 1", "0", "x", "the values differ", "xgroup setid x idle $"),
+        ("xgroup create x other $", "0", "x", "the values differ", "xgroup destroy x other"),
+        ("xclaim x g two 0 1-1", "0", "x", "the values differ", "xclaim x g one 0 1-1"),
+        ("xack x g 1-1", "0", "x", "the values differ", ""),
         ("del sa", "0", "sa", "the replica has no such key", ""),
     ] {
         let reply = r.run(change);
@@ -122,6 +130,53 @@ fn the_first_key_that_differs_is_named_in_every_kind_of_difference() {
     let row = row(&m);
     assert_eq!((field(&row, "db"), field(&row, "key"), field(&row, "differing-parts")), ("3", "s", "1"), "{row:?}");
     m.wait_log("differs at offset");
+}
+
+/// Whatever consumers do, replicas hear of all that counts.
+#[test]
+fn what_groups_know_is_the_same_after_anything_that_consumers_do() {
+    if Kind::stock_stands_in() {
+        return;
+    }
+    let m = Server::start(Kind::Pando, &["repl-diskless-sync-delay 0"]);
+    let r = Server::start(Kind::Pando, &[]);
+    follow(&r, &m);
+    settled(&m);
+    let seed = std::env::var("PANDO_SEED").map_or(20_260, |seed| seed.parse().expect("PANDO_SEED is a number"));
+    let mut rng = Rng::new(seed);
+    let mut c = m.client();
+    for round in 0..6 {
+        for _ in 0..300 {
+            let (key, group) = (format!("x{}", rng.below(2)), format!("g{}", rng.below(2)));
+            let (consumer, id) = (format!("c{}", rng.below(3)), format!("{}-1", 1 + rng.below(200)));
+            let count = 1 + rng.below(3);
+            let ack = ["", "noack "][usize::from(rng.below(4) == 0)];
+            let line = match rng.below(24) {
+                0..6 => format!("xadd {key} * f v"),
+                6 => format!("xadd {key} 1-* f v"),
+                7 => format!("xgroup create {key} {group} 0 mkstream"),
+                8..12 => format!("xreadgroup group {group} {consumer} count {count} {ack}streams {key} >"),
+                12 => format!("xreadgroup group {group} {consumer} count {count} streams {key} 0"),
+                13 => format!("xack {key} {group} {id}"),
+                14 => format!("xautoclaim {key} {group} {consumer} 0 {id} count {count}"),
+                15 => format!("xautoclaim {key} {group} {consumer} 0 0 justid"),
+                16 => format!("xclaim {key} {group} {consumer} 0 {id} force"),
+                17 => format!("xclaim {key} {group} {consumer} 0 {id} lastid {id} retrycount 7 idle 5"),
+                18 => format!("xdel {key} {id}"),
+                19 => format!("xgroup delconsumer {key} {group} {consumer}"),
+                20 => format!("xgroup createconsumer {key} {group} {consumer}"),
+                21 => format!("xtrim {key} maxlen ~ {}", rng.below(150)),
+                22 if rng.below(9) == 0 => format!("xgroup destroy {key} {group}"),
+                22 => format!("xsetid {key} 99999999999999-1 entriesadded {}", 400 + rng.below(9)),
+                _ if rng.below(5) == 0 => format!("del {key}"),
+                _ => format!("xgroup setid {key} {group} {id}"),
+            };
+            // Groups and entries that are not there are refused at both.
+            c.run(&line);
+        }
+        let row = row(&m);
+        assert_eq!(field(&row, "result"), "identical", "round {round}, PANDO_SEED={seed}: {row:?}");
+    }
 }
 
 /// While writes go on at the master, reads at the replicas, and through a chain, hop by hop.
@@ -168,8 +223,9 @@ fn a_chain_under_load_is_verified_hop_by_hop_without_holding_anybody_up() {
             .collect();
         let mut offsets = Vec::new();
         for _ in 0..5 {
-            for hop in &nodes[..2] {
-                let row = row(hop);
+            let rows = rows(&nodes[0]);
+            assert_eq!(rows.len(), 2, "{rows:?}");
+            for row in rows {
                 assert_eq!(field(&row, "result"), "identical", "{row:?}");
                 offsets.push(field(&row, "offset").parse::<i64>().unwrap());
             }
@@ -179,6 +235,99 @@ fn a_chain_under_load_is_verified_hop_by_hop_without_holding_anybody_up() {
         assert!(writers.into_iter().all(|w| w.join().unwrap() > 0));
     });
     converge(&nodes.iter().collect::<Vec<_>>());
+}
+
+/// The whole tree is verified from its root, and one of its branches alone.
+#[test]
+fn what_is_below_a_replica_is_verified_by_it_and_told_with_the_rest() {
+    if Kind::stock_stands_in() {
+        return;
+    }
+    let options = &["repl-diskless-sync-delay 0", "replica-read-only no"];
+    let [root, left, right, leaf, low, lowest] = std::array::from_fn(|_| Server::start(Kind::Pando, options));
+    let stock = Server::start(Kind::Stock70, &[]);
+    // What a stock replica can hold.
+    for line in ["set s value", "xadd x 1-1 f v", "xgroup create x g 0", "sadd sa a b c"] {
+        assert!(!root.run(line).is_error());
+    }
+    for (replica, master) in
+        [(&left, &root), (&right, &root), (&leaf, &left), (&stock, &left), (&low, &right), (&lowest, &low)]
+    {
+        let has =
+            |n| wait_until("it is online", || master.info("replication", &format!("slave{n}")).contains("online"));
+        let before: usize = master.info("replication", "connected_slaves").parse().unwrap();
+        follow(replica, master);
+        has(before);
+    }
+    let name = |s: &Server| format!("127.0.0.1:{}", s.port());
+    // Replica, its master if that is not who was asked, and the result.
+    let told = |rows: &[Vec<(String, String)>]| {
+        let mut told: Vec<_> =
+            rows.iter().map(|r| ["replica", "master", "result"].map(|f| field(r, f).to_owned())).collect();
+        told.sort();
+        told
+    };
+    let expect = |rows: &[(&Server, Option<&Server>, &str)]| {
+        let row = |(r, m, result): &(&Server, Option<&Server>, &str)| {
+            [name(r), m.map_or(String::new(), name), (*result).to_owned()]
+        };
+        let mut rows: Vec<_> = rows.iter().map(row).collect();
+        rows.sort();
+        rows
+    };
+    let all = [
+        (&left, None, "identical"),
+        (&leaf, Some(&left), "identical"),
+        (&stock, Some(&left), "unverified"),
+        (&right, None, "identical"),
+        (&low, Some(&right), "identical"),
+        (&lowest, Some(&low), "identical"),
+    ];
+    assert_eq!(told(&rows(&root)), expect(&all));
+    lowest.run("set s changed");
+    let rows = rows(&root);
+    let lowest_row = rows.iter().find(|row| field(row, "replica") == name(&lowest)).unwrap();
+    assert_eq!((field(lowest_row, "result"), field(lowest_row, "key")), ("differs", "s"), "{rows:?}");
+    let branch = root.run(&format!("replica verify {}", name(&left)));
+    assert_eq!(branch.items().len(), 3, "{branch}");
+    // One of them that cannot do it says so.
+    low.run("config set requirepass secret");
+    right.run("config set masterauth secret");
+    let silent = self::rows(&root);
+    assert_eq!(silent.len(), 6, "{silent:?}");
+    right.run("config set masterauth wrong");
+    let silent = self::rows(&root);
+    let low_row = silent.iter().find(|row| field(row, "replica") == name(&low)).unwrap();
+    assert!(field(low_row, "reason").contains("WRONGPASS"), "{silent:?}");
+    assert_eq!(silent.len(), 5, "{silent:?}");
+}
+
+/// Whoever makes a snapshot does not wait for a verification.
+#[test]
+fn a_save_ends_a_cut_that_is_under_way() {
+    if Kind::stock_stands_in() {
+        return;
+    }
+    let (m, r) = (Server::start(Kind::Pando, &["repl-diskless-sync-delay 0"]), Server::start(Kind::Pando, &[]));
+    follow(&r, &m);
+    settled(&m);
+    let replid = m.info("replication", "master_replid");
+    let mut cut = r.client();
+    cut.check(&format!("replica cut prepare {replid} -1"), "+OK");
+    r.check("bgsave", "+Background saving started");
+    cut.check("replica cut hold", "-ERR a snapshot was begun there meanwhile");
+    wait_until("it is saved", || r.info("persistence", "rdb_bgsave_in_progress") == "0");
+    // The same while the stream is held.
+    cut.check(&format!("replica cut prepare {replid} -1"), "+OK");
+    let held = cut.run("replica cut hold");
+    r.check("save", "+OK");
+    let reply = cut.run(&format!("replica cut at {}", held.int()));
+    // On a machine so busy that the hold was over before, it is too late for that.
+    let expected = ["a snapshot was begun there meanwhile", "there is no cut", "given up"];
+    assert!(expected.iter().any(|e| reply.to_string().contains(e)), "{reply}");
+    m.check("set a 1", "+OK");
+    converge(&[&m, &r]);
+    assert_eq!(field(&row(&m), "result"), "identical");
 }
 
 #[test]
