@@ -1,16 +1,125 @@
-//! The steps by which a file comes to lie safely on disk, each of which a test can make fail.
+//! What persistence does to the disk, each step behind a trait, so that tests can let any of them fail; and how a file comes
+//! to lie safely in its place.
 //!
 //! ```text
 //!  create temp ─▶ write … ─▶ fsync temp ─▶ rename over the old one ─▶ fsync the directory
 //! ```
 //! Whatever step fails or the process does not live to see: under the file's name there is one whole file, the old or the
-//! new. Must not know what is in it.
+//! new. Must not know what is written.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+#[cfg(test)]
+pub mod fault;
+#[cfg(test)]
+pub mod model;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::temp::TempFile;
+
+/// The steps that concern directories.
+pub trait Disk: Send + Sync {
+    /// An empty file under this name.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutFile>>;
+    /// A file to be continued, made if it is not there, and its length.
+    fn append(&self, path: &Path) -> io::Result<(Box<dyn OutFile>, u64)>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Brings names that came, changed or went to disk.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// The steps that concern one file. Bytes go to its end.
+pub trait OutFile: Send {
+    fn write_some(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+    /// Brings what was written to disk.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The file system.
+pub struct FileSystem;
+
+impl Disk for FileSystem {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutFile>> {
+        let (mut file, length) = self.append(path)?;
+        if length > 0 {
+            file.truncate(0)?;
+        }
+        Ok(file)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<(Box<dyn OutFile>, u64)> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let length = file.metadata()?.len();
+        Ok((Box::new(file), length))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
+impl OutFile for File {
+    fn write_some(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_vectored(pieces)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match self.sync_data() {
+            // What cannot be flushed at all, a pipe or a terminal, is as it should be.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Writes all of it, going on after short writes, as far as it can be written. Gives how much that was.
+pub fn write_all(file: &mut dyn OutFile, mut pieces: &mut [IoSlice<'_>]) -> (usize, io::Result<()>) {
+    /// More of them the system does not take at once.
+    const AT_ONCE: usize = 512;
+    let mut written = 0;
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        match file.write_some(&pieces[..pieces.len().min(AT_ONCE)]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => {
+                written += n;
+                IoSlice::advance_slices(&mut pieces, n);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (written, Err(e)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// [`write_all`] of a single piece, for files that are given up when it fails.
+pub fn write(file: &mut dyn OutFile, bytes: &[u8]) -> io::Result<()> {
+    write_all(file, &mut [IoSlice::new(bytes)]).1
+}
 
 /// The step at which it failed, as the log names it.
 #[derive(Debug, thiserror::Error)]
@@ -25,29 +134,12 @@ pub enum DiskError {
     SyncDir(io::Error),
 }
 
-/// A file that is being written.
-#[derive(Debug)]
-pub struct Out(File);
+/// A file that is being written, for writers.
+struct Out<'f>(&'f mut dyn OutFile);
 
-impl Out {
-    pub fn create(path: &Path) -> io::Result<Self> {
-        fault::step()?;
-        File::create(path).map(Self)
-    }
-
-    /// Comes back when the disk has it.
-    pub fn sync(&self) -> io::Result<()> {
-        fault::step()?;
-        self.0.sync_all()
-    }
-}
-
-impl Write for Out {
+impl Write for Out<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match fault::room(bytes.len())? {
-            n if n == bytes.len() => self.0.write(bytes),
-            n => self.0.write(bytes.get(..n).unwrap_or(bytes)),
-        }
+        self.0.write_some(&[IoSlice::new(bytes)])
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -55,131 +147,55 @@ impl Write for Out {
     }
 }
 
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fault::step()?;
-    fs::rename(from, to)
-}
-
 /// The directory a path lies in.
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes names that came or went in the directory of `path` last.
-pub fn sync_dir_of(path: &Path) -> io::Result<()> {
-    fault::step()?;
-    File::open(parent(path))?.sync_all()
-}
-
 /// A file that is whole and on disk, but not yet in its place. Gone when dropped.
 pub struct Prepared {
+    disk: Arc<dyn Disk>,
     temp: TempFile,
     place: PathBuf,
 }
 
 /// Writes, under the name `temp` beside it, what is to take the place of `place`.
-pub fn prepare(place: &Path, temp: &str, fill: impl FnOnce(&mut Out) -> io::Result<()>) -> Result<Prepared, DiskError> {
+pub fn prepare(
+    disk: &Arc<dyn Disk>,
+    place: &Path,
+    temp: &str,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<Prepared, DiskError> {
     let temp = TempFile::new(parent(place).join(temp));
     let path = temp.path();
-    let mut out = Out::create(path).map_err(|source| DiskError::Create { path: path.into(), source })?;
-    fill(&mut out).map_err(|source| DiskError::Write { step: "write", source })?;
-    out.sync().map_err(|source| DiskError::Write { step: "fsync", source })?;
-    Ok(Prepared { temp, place: place.into() })
+    let mut file = disk.create(path).map_err(|source| DiskError::Create { path: path.into(), source })?;
+    fill(&mut Out(&mut *file)).map_err(|source| DiskError::Write { step: "write", source })?;
+    file.sync().map_err(|source| DiskError::Write { step: "fsync", source })?;
+    Ok(Prepared { disk: disk.clone(), temp, place: place.into() })
 }
 
 impl Prepared {
     /// From here on it is there, or, with an error of the rename, the old one is.
     pub fn put_in_place(self) -> Result<(), DiskError> {
         let (from, to) = (self.temp.path(), &self.place);
-        rename(from, to).map_err(|source| DiskError::Rename { from: from.into(), to: to.clone(), source })?;
-        sync_dir_of(to).map_err(DiskError::SyncDir)
-    }
-}
-
-#[cfg(not(test))]
-mod fault {
-    #[inline(always)]
-    pub fn step() -> std::io::Result<()> {
-        Ok(())
-    }
-
-    #[inline(always)]
-    pub fn room(bytes: usize) -> std::io::Result<usize> {
-        Ok(bytes)
-    }
-}
-
-/// Faults on demand: the n-th step of this thread fails.
-#[cfg(test)]
-pub mod fault {
-    use std::cell::Cell;
-    use std::io;
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Fault {
-        /// The disk is full.
-        NoSpace,
-        /// The disk is broken.
-        Io,
-        /// A write takes a part of what it is given, and the next one nothing.
-        Short,
-    }
-
-    pub const FAULTS: [Fault; 3] = [Fault::NoSpace, Fault::Io, Fault::Short];
-
-    thread_local! {
-        static PLAN: Cell<Option<(usize, Fault)>> = const { Cell::new(None) };
-        static STEPS: Cell<usize> = const { Cell::new(0) };
-    }
-
-    /// Runs `f`, whose step number `at` fails; gives also how many steps there were.
-    pub fn at<R>(at: usize, fault: Fault, f: impl FnOnce() -> R) -> (R, usize) {
-        PLAN.set(Some((at, fault)));
-        STEPS.set(0);
-        let result = f();
-        PLAN.set(None);
-        (result, STEPS.get())
-    }
-
-    fn due() -> Option<Fault> {
-        let (at, fault) = PLAN.get()?;
-        let step = STEPS.get();
-        STEPS.set(step + 1);
-        // What is full or broken stays so.
-        (step >= at).then_some(if step > at && fault == Fault::Short { Fault::NoSpace } else { fault })
-    }
-
-    fn error(fault: Fault) -> io::Error {
-        io::Error::from_raw_os_error(match fault {
-            Fault::NoSpace | Fault::Short => libc::ENOSPC,
-            Fault::Io => libc::EIO,
-        })
-    }
-
-    pub fn step() -> io::Result<()> {
-        due().map_or(Ok(()), |fault| Err(error(fault)))
-    }
-
-    pub fn room(bytes: usize) -> io::Result<usize> {
-        match due() {
-            None => Ok(bytes),
-            Some(Fault::Short) if bytes > 1 => Ok(bytes / 2),
-            Some(fault) => Err(error(fault)),
-        }
+        let moved = self.disk.rename(from, to);
+        moved.map_err(|source| DiskError::Rename { from: from.into(), to: to.clone(), source })?;
+        self.disk.sync_dir(parent(to)).map_err(DiskError::SyncDir)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::fault::{FAULTS, Fault, at};
+    use super::fault::FaultyDisk;
+    use super::model::ModelDisk;
     use super::*;
 
-    fn replace(place: &Path) -> Result<(), DiskError> {
-        let fill = |out: &mut Out| {
+    fn replace(disk: &Arc<dyn Disk>, place: &Path) -> Result<(), DiskError> {
+        let fill = |out: &mut dyn Write| {
             out.write_all(b"new, ")?;
             out.write_all(b"all of it")
         };
-        prepare(place, "temp-1", fill)?.put_in_place()
+        prepare(disk, place, "temp-1", fill)?.put_in_place()
     }
 
     /// What lies in the directory.
@@ -194,19 +210,36 @@ mod tests {
     fn whichever_step_fails_one_whole_file_is_there_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("data");
-        let (done, steps) = at(usize::MAX, Fault::Io, || replace(&place));
-        done.unwrap();
         // Create, two writes, fsync, rename, fsync of the directory.
-        assert_eq!(steps, 6);
-        for fault in FAULTS {
-            for step in 0..steps {
-                fs::write(&place, "old").unwrap();
-                let (done, _) = at(step, fault, || replace(&place));
-                let said = done.unwrap_err().to_string();
-                let there = fs::read_to_string(&place).unwrap();
-                // Once renamed it is the new one, though the disk may forget it.
-                assert_eq!(there, if step == 5 { "new, all of it" } else { "old" }, "{fault:?} at {step}: {said}");
-                assert_eq!(listing(dir.path()), ["data"], "{fault:?} at {step}");
+        assert_eq!(FaultyDisk::steps_of(|disk| replace(disk, &place).unwrap()), 6);
+        for (fault, disk) in FaultyDisk::all(6) {
+            fs::write(&place, "old").unwrap();
+            let said = replace(&disk, &place).unwrap_err().to_string();
+            let there = fs::read_to_string(&place).unwrap();
+            // Once renamed it is the new one, though the disk may forget it.
+            let expect = if fault.at == 5 { "new, all of it" } else { "old" };
+            assert_eq!(there, expect, "{fault:?}: {said}");
+            assert_eq!(listing(dir.path()), ["data"], "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_loss_of_power_leaves_the_old_file_or_the_new_one() {
+        let place = Path::new("/nowhere/data");
+        for at in 0..=6 {
+            let model = ModelDisk::default();
+            let disk: Arc<dyn Disk> = Arc::new(model.clone());
+            let old = prepare(&disk, place, "temp-0", |out| out.write_all(b"old")).unwrap();
+            old.put_in_place().unwrap();
+            model.lose_power_at(at);
+            assert_eq!(replace(&disk, place).is_ok(), at == 6);
+            for flushed_only in [false, true] {
+                let there = model.content(place, flushed_only).expect("a file");
+                let expect: &[&[u8]] = match (at, flushed_only) {
+                    (6, _) | (5, false) => &[b"new, all of it"],
+                    _ => &[b"old"],
+                };
+                assert!(expect.contains(&&there[..]), "at {at}, flushed only: {flushed_only}: {there:?}");
             }
         }
     }

@@ -15,7 +15,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{self, DiskError, Out, Prepared};
+use super::disk::{self, Disk, DiskError, Prepared};
 use crate::base::{crc, log};
 use crate::oplog::{Cursor, Log};
 
@@ -51,12 +51,12 @@ impl Held {
     }
 
     /// Writes the file, not yet in its place.
-    pub fn prepare(mut self, place: &Path, tag: &[u8]) -> Result<Prepared, DiskError> {
+    pub fn prepare(mut self, disk: &Arc<dyn Disk>, place: &Path, tag: &[u8]) -> Result<Prepared, DiskError> {
         let temp = format!("temp-{}.backlog", std::process::id());
-        disk::prepare(place, &temp, |out| self.write(tag, out))
+        disk::prepare(disk, place, &temp, |out| self.write(tag, out))
     }
 
-    fn write(&mut self, tag: &[u8], out: &mut Out) -> io::Result<()> {
+    fn write(&mut self, tag: &[u8], out: &mut dyn Write) -> io::Result<()> {
         let first = self.cursor.next_offset();
         let last = self.standing.offset;
         let mut head = MAGIC.to_vec();
@@ -233,8 +233,9 @@ fn read_id(file: &mut impl Read) -> Result<String, Unfit> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk::fault::{FAULTS, at};
     use super::*;
+    use crate::persist::disk::FileSystem;
+    use crate::persist::disk::fault::FaultyDisk;
 
     fn id(c: char) -> String {
         String::from(c).repeat(ID_LEN)
@@ -249,7 +250,8 @@ mod tests {
         // What comes after the cut is not in it.
         log.append(b"later");
         let path = beside(&dir.join("dump.rdb"));
-        held.prepare(&path, tag).unwrap().put_in_place().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(FileSystem);
+        held.prepare(&disk, &path, tag).unwrap().put_in_place().unwrap();
         path
     }
 
@@ -303,16 +305,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = saved(dir.path(), b"");
         let good = fs::read(&path).unwrap();
-        for (fault, step) in FAULTS.into_iter().flat_map(|fault| (0..6).map(move |step| (fault, step))) {
+        for (fault, disk) in FaultyDisk::all(6) {
             let log = Log::new(0);
             log.create_backlog();
             log.append(b"another");
             let standing = Standing { replid: id('c'), offset: 7, stream_db: 0, former: Vec::new() };
             let held = Held::take(&log, standing).unwrap();
-            let (done, _) = at(step, fault, || held.prepare(&path, b"").and_then(Prepared::put_in_place));
-            assert!(done.is_err(), "{fault:?} at {step}");
-            assert_eq!(fs::read(&path).unwrap(), good, "{fault:?} at {step}");
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{fault:?} at {step}");
+            let done = held.prepare(&disk, &path, b"").and_then(Prepared::put_in_place);
+            assert!(done.is_err(), "{fault:?}");
+            assert_eq!(fs::read(&path).unwrap(), good, "{fault:?}");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{fault:?}");
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Knows how a file is replaced safely; what is in it is `walk`'s business.
 
 use std::cell::Cell;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
@@ -13,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
-use super::disk::{self, DiskError};
+use super::disk::{self, Disk, DiskError};
 use super::history::{self, Held, Standing};
 use super::load::Loaded;
 use super::walk::{Cut, walk_in_turn};
@@ -35,6 +34,7 @@ pub type CutAt = Box<dyn Fn(&Engine) -> Option<Cut> + Send + Sync>;
 
 /// The state of saving. A part of the engine.
 pub struct Saver {
+    disk: Arc<dyn Disk>,
     cut_at: CutAt,
     /// Since when a BGSAVE runs, unix s.
     running: Mutex<Option<i64>>,
@@ -54,8 +54,9 @@ pub struct Saver {
 pub struct InProgress;
 
 impl Saver {
-    pub fn new(cut_at: CutAt) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, cut_at: CutAt) -> Self {
         Self {
+            disk,
             cut_at,
             running: Mutex::new(None),
             scheduled: Default::default(),
@@ -132,7 +133,7 @@ impl Saver {
             (self.cut_at)(engine)
         };
         let path = rdb_path(&engine.settings());
-        let result = write_file(engine, turn, gates, &path, cut);
+        let result = write_file(&self.disk, engine, turn, gates, &path, cut);
         let state = &engine.state;
         match &result {
             Ok(()) => {
@@ -236,6 +237,7 @@ pub fn rdb_path(settings: &Settings) -> PathBuf {
 /// Writes a snapshot beside the file, flushes it to disk, and puts it in the file's place: at any instant there is one
 /// whole file. What the log holds is kept beside it, for replicas that are behind.
 fn write_file(
+    disk: &Arc<dyn Disk>,
     engine: &Arc<Engine>,
     turn: &Turn<'_>,
     gates: Option<&AllGates<'_>>,
@@ -253,11 +255,11 @@ fn write_file(
     };
     // There is one snapshot at a time, so that one name does.
     let temp = format!("temp-{}.rdb", std::process::id());
-    let prepared = disk::prepare(path, &temp, |file| {
+    let prepared = disk::prepare(disk, path, &temp, |file| {
         let put = |piece: Bytes| {
             // As soon as the cut is made: what comes meanwhile cannot leave the log.
             if let Some(held) = held.take() {
-                match held.prepare(&backlog_path, b"") {
+                match held.prepare(disk, &backlog_path, b"") {
                     Ok(prepared) => backlog.set(Some(prepared)),
                     Err(e) => warn!("The replication backlog is not saved: {e}"),
                 }
@@ -295,5 +297,104 @@ fn describe(error: &DiskError) -> String {
             os_reason(source)
         ),
         DiskError::SyncDir(source) => format!("Failed to fsync directory while saving DB: {}", os_reason(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+    use std::fs;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::keyspace::{Data, KeepTtl, Key, Keyspace, Unit};
+    use crate::persist::disk::fault::FaultyDisk;
+    use crate::persist::disk::model::ModelDisk;
+    use crate::persist::load::{Expired, Loading, load_with};
+
+    fn engine(dir: &Path, disk: Arc<dyn Disk>) -> (Arc<Engine>, Arc<Saver>) {
+        let settings = Settings { dir: dir.display().to_string(), ..Settings::default() };
+        let engine = Engine::new(Config::from_settings(settings), crate::server::commands::table(), 1);
+        let saver = Arc::new(Saver::new(disk, Box::new(here)));
+        engine.extend([saver.clone() as Arc<dyn Any + Send + Sync>]);
+        engine.log.create_backlog();
+        (engine, saver)
+    }
+
+    fn here(engine: &Engine) -> Option<Cut> {
+        let replid = "a".repeat(40);
+        Some(Cut { replid, offset: engine.log.end_offset(), stream_db: 0, former: Vec::new() })
+    }
+
+    fn set(engine: &Engine, name: &[u8]) {
+        let mut unit = Unit::default();
+        let key = Key::new(name);
+        Data::lock_one(&engine.ks, key.hash, 0, &mut unit).set_string(key, b"v", None, KeepTtl::Replace(None));
+        engine.log.append(b"written");
+    }
+
+    /// How many keys are in a file.
+    fn keys(engine: &Engine, file: &[u8]) -> u64 {
+        let ks = Keyspace::new(4, 16);
+        load_with(&ks, file, &Loading::of(engine, Expired::Keep), |_| 0).unwrap().keys
+    }
+
+    #[test]
+    fn whichever_step_of_a_save_fails_the_file_that_was_there_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dump.rdb");
+        let steps = FaultyDisk::steps_of(|disk| {
+            let (engine, saver) = engine(dir.path(), disk.clone());
+            set(&engine, b"a");
+            saver.save(&engine).unwrap();
+        });
+        let good = fs::read(&path).unwrap();
+        let (engine, _) = engine(dir.path(), Arc::new(disk::FileSystem));
+        set(&engine, b"a");
+        set(&engine, b"b");
+        for (fault, disk) in FaultyDisk::all(steps) {
+            let saver = Saver::new(disk, Box::new(here));
+            let failed = saver.save(&engine).is_err();
+            let there = fs::read(&path).unwrap();
+            if there == good {
+                assert!(failed, "{fault:?}");
+            } else {
+                // Renamed it is the new one, though the disk may forget it; and the backlog is worth no failure.
+                assert_eq!(keys(&engine, &there), 2, "{fault:?}");
+                fs::write(&path, &good).unwrap();
+            }
+            let temps = fs::read_dir(dir.path())
+                .unwrap()
+                .filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().starts_with("temp")));
+            assert_eq!(temps.count(), 0, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_loss_of_power_in_a_save_leaves_a_whole_file_and_a_whole_backlog() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, backlog) = (dir.path().join("dump.rdb"), dir.path().join("dump.rdb.backlog"));
+        let model = ModelDisk::default();
+        let (engine, saver) = engine(dir.path(), Arc::new(model.clone()));
+        set(&engine, b"0");
+        saver.save(&engine).unwrap();
+        let (mut saved, mut at, mut ok) = (1, 0, false);
+        while !ok {
+            set(&engine, (at + 1).to_string().as_bytes());
+            model.lose_power_at(at);
+            ok = saver.save(&engine).is_ok();
+            for flushed_only in [false, true] {
+                let there = keys(&engine, &model.content(&path, flushed_only).expect("a file"));
+                assert!(there == saved || there == at as u64 + 2, "step {at}, flushed only: {flushed_only}: {there}");
+                // Whatever data set it is found with: the history of both is in it.
+                let kept = model.content(&backlog, flushed_only).expect("a backlog");
+                assert!(kept.starts_with(b"PANDOBL1") && kept.len() as u64 > 7 * there, "step {at}");
+            }
+            // The next one finds what is on disk after the power came back.
+            model.power_back();
+            saved = keys(&engine, &model.content(&path, true).expect("a file"));
+            at += 1;
+        }
+        assert!(at > 11, "{at} steps");
     }
 }

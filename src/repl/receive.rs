@@ -36,7 +36,7 @@ use crate::exec::engine::Engine;
 use crate::exec::gate::AllGates;
 use crate::keyspace::{Data, Keyspace, Unit};
 use crate::persist::Aof;
-use crate::persist::disk::sync_dir_of;
+use crate::persist::disk::{Disk, FileSystem, parent};
 use crate::persist::load;
 use crate::persist::temp::TempFile;
 
@@ -270,7 +270,7 @@ impl Job {
                 os_reason(&e)
             ))
         })?;
-        sync_dir_of(&kept).map_err(|e| {
+        FileSystem.sync_dir(parent(&kept)).map_err(|e| {
             Failure::Fault(format!(
                 "Failed trying to sync DB directory {} in MASTER <-> REPLICA synchronization: {}",
                 dir.display(),

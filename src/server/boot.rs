@@ -24,6 +24,7 @@ use crate::exec::call::Handler;
 use crate::exec::engine::{Engine, Hooks};
 use crate::exec::evict;
 use crate::persist::aof::restore::parse_moment;
+use crate::persist::disk::FileSystem;
 use crate::persist::{Aof, Saver};
 use crate::repl::{Follower, Repl, fullsync, upkeep};
 use crate::spec::{RenameError, Table};
@@ -187,7 +188,7 @@ fn serve(
     let shutdown = Shutdown::new(pid_file);
     let repl = Repl::new();
     let follower = Follower::new(engine.clone(), repl.clone(), main.handle().clone());
-    let saver = Arc::new(Saver::new(Box::new(fullsync::cut_here)));
+    let saver = Arc::new(Saver::new(Arc::new(FileSystem), Box::new(fullsync::cut_here)));
     let aof = Arc::new(Aof::default());
     let parts: [Part; 6] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver, aof.clone()];
     engine.extend(parts);

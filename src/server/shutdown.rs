@@ -219,7 +219,7 @@ fn keep_history(engine: &Engine) {
     }
     let Some(held) = Held::take(&engine.log, restart::standing(engine)) else { return };
     let tail = aof.tail(&last);
-    let kept = held.prepare(&history_path(&engine.settings()), &tail).and_then(Prepared::put_in_place);
+    let kept = held.prepare(aof.disk(), &history_path(&engine.settings()), &tail).and_then(Prepared::put_in_place);
     kept.unwrap_or_else(|e| warn!("The replication backlog is not saved: {e}"));
 }
 

@@ -1,7 +1,6 @@
 //! The append-only file: which files it is made of, writing them and reading them.
 
 pub mod check;
-mod disk;
 pub mod files;
 mod lanes;
 pub mod load;
@@ -15,7 +14,6 @@ mod tests;
 pub mod values;
 mod writer;
 
-pub use disk::{Disk, OutFile};
 pub use load::LoadedAof;
 pub use manifest::{AofFile, AofKind, Manifest, ManifestError};
 pub use rewrite::Begun;

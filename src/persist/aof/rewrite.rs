@@ -17,7 +17,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::thread;
 
-use super::disk::{self, OutFile};
 use super::manifest::{Manifest, manifest_name, temp_incr_name, temp_manifest_name};
 use super::state::{Aof, Begin, Mode, Order, Switch, dir_of};
 use super::writer;
@@ -27,6 +26,7 @@ use crate::exec::Engine;
 use crate::exec::gate::step_aside;
 use crate::exec::turn::Turn;
 use crate::persist::Saver;
+use crate::persist::disk::{self, OutFile};
 use crate::persist::temp::TempFile;
 use crate::persist::walk::{Form, walk_as};
 

@@ -16,12 +16,12 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, FileSystem, OutFile};
 use super::manifest::{AofFile, Manifest};
 use crate::base::clock;
 use crate::config::Settings;
 use crate::exec::Engine;
 use crate::oplog::Cursor;
+use crate::persist::disk::{Disk, FileSystem, OutFile};
 use crate::persist::history;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,10 @@ impl Default for Aof {
 }
 
 impl Aof {
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     pub fn new(disk: Arc<dyn Disk>) -> Self {
         Self {
             disk,

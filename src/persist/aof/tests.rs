@@ -4,174 +4,21 @@
 //! loss of power can be had at any step: what is found afterwards is loaded by the loader.
 
 use std::any::Any;
-use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
-use std::ops::Range;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use super::*;
 use crate::base::clock;
 use crate::config::{AppendFsync, Config, Settings};
 use crate::exec::Engine;
 use crate::keyspace::{Data, KeepTtl, Key, Unit};
-use crate::persist::Saver;
+use crate::persist::disk::fault::{EIO, ENOSPC, Fault, Faults};
+use crate::persist::disk::model::ModelDisk;
+use crate::persist::disk::{Disk, FileSystem};
+use crate::persist::{Saver, load as snapshot};
 use crate::resp::encode_command;
 use crate::server::commands::table;
-
-/// How a step fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// With this error of the system; a write takes half of what it was given first.
-    Once(i32),
-    /// The power goes: this step is done by half or not at all, and there is none after it.
-    PowerLoss,
-}
-
-const ENOSPC: i32 = 28;
-const EIO: i32 = 5;
-
-#[derive(Clone, Default)]
-struct Inode {
-    written: Vec<u8>,
-    flushed: Vec<u8>,
-    lost: Vec<Range<usize>>,
-}
-
-#[derive(Default)]
-struct Model {
-    inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, usize>,
-    names_flushed: BTreeMap<PathBuf, usize>,
-    steps: usize,
-    fault: Option<(usize, Fault)>,
-    half_done: bool,
-    dead: bool,
-}
-
-impl Model {
-    /// Counts a step, and lets it fail if it is its turn.
-    fn step(&mut self) -> io::Result<()> {
-        let number = self.steps;
-        self.steps += 1;
-        match self.fault {
-            _ if self.dead => Err(io::Error::from_raw_os_error(EIO)),
-            Some((at, Fault::Once(errno))) if at == number => Err(io::Error::from_raw_os_error(errno)),
-            Some((at, Fault::PowerLoss)) if at == number => {
-                self.dead = true;
-                Err(io::Error::from_raw_os_error(EIO))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-struct ModelDisk(Arc<Mutex<Model>>);
-
-struct ModelFile {
-    disk: ModelDisk,
-    inode: usize,
-}
-
-impl Disk for ModelDisk {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn OutFile>> {
-        let (mut file, _) = self.append(path)?;
-        file.truncate(0)?;
-        Ok(file)
-    }
-
-    fn append(&self, path: &Path) -> io::Result<(Box<dyn OutFile>, u64)> {
-        let mut model = self.0.lock();
-        model.step()?;
-        let inode = match model.names.get(path) {
-            Some(inode) => *inode,
-            None => {
-                model.inodes.push(Inode::default());
-                let inode = model.inodes.len() - 1;
-                model.names.insert(path.to_owned(), inode);
-                inode
-            }
-        };
-        let length = model.inodes[inode].written.len() as u64;
-        Ok((Box::new(ModelFile { disk: self.clone(), inode }), length))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut model = self.0.lock();
-        model.step()?;
-        let inode = model.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        model.names.insert(to.to_owned(), inode);
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut model = self.0.lock();
-        model.step()?;
-        model.names.remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
-    }
-
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        self.0.lock().step()
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut model = self.0.lock();
-        model.step()?;
-        let inside = |path: &PathBuf| path.parent() == Some(dir);
-        let names: Vec<_> = model.names.iter().filter(|(p, _)| inside(p)).map(|(p, i)| (p.clone(), *i)).collect();
-        model.names_flushed.retain(|path, _| !inside(path));
-        model.names_flushed.extend(names);
-        Ok(())
-    }
-}
-
-impl OutFile for ModelFile {
-    fn write_some(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut model = self.disk.0.lock();
-        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
-        if let Err(e) = model.step() {
-            // The first half gets through; the attempt at the rest fails.
-            if !std::mem::replace(&mut model.half_done, true) && all.len() > 1 {
-                let half = all.len() / 2;
-                model.inodes[self.inode].written.extend_from_slice(&all[..half]);
-                if let Some((at, _)) = &mut model.fault {
-                    *at += 1;
-                }
-                return Ok(half);
-            }
-            return Err(e);
-        }
-        model.inodes[self.inode].written.extend_from_slice(&all);
-        Ok(all.len())
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        let mut model = self.disk.0.lock();
-        model.step()?;
-        model.inodes[self.inode].written.truncate(length as usize);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let mut model = self.disk.0.lock();
-        let stepped = model.step();
-        let inode = &mut model.inodes[self.inode];
-        if let Err(e) = stepped {
-            // As Linux does: what could not be flushed counts as clean from now on, and never gets there.
-            inode.lost.push(inode.flushed.len()..inode.written.len());
-            return Err(e);
-        }
-        inode.flushed = inode.written.clone();
-        for range in &inode.lost {
-            let end = range.end.min(inode.flushed.len());
-            inode.flushed[range.start.min(end)..end].fill(0);
-        }
-        Ok(())
-    }
-}
 
 /// An engine whose files lie in this directory.
 fn engine(dir: &Path, disk: Arc<dyn Disk>, policy: AppendFsync) -> (Arc<Engine>, Arc<Aof>) {
@@ -184,7 +31,10 @@ fn engine(dir: &Path, disk: Arc<dyn Disk>, policy: AppendFsync) -> (Arc<Engine>,
     };
     let engine = Engine::new(Config::from_settings(settings), table(), 1);
     let aof = Arc::new(Aof::new(disk));
-    engine.extend([Arc::new(Saver::new(Box::new(|_| None))) as Arc<dyn Any + Send + Sync>, aof.clone()]);
+    engine.extend([
+        Arc::new(Saver::new(Arc::new(FileSystem), Box::new(|_| None))) as Arc<dyn Any + Send + Sync>,
+        aof.clone(),
+    ]);
     (engine, aof)
 }
 
@@ -251,7 +101,8 @@ impl Life {
     /// Until no rewrite runs.
     fn wait(&self) {
         while self.aof.rewrite_runs() {
-            std::thread::yield_now();
+            // It has the turn until it is over.
+            drop(self.engine.turns.wait());
         }
     }
 
@@ -287,8 +138,7 @@ impl Life {
 
 /// Runs a life with that fault; gives it, and the disk as it was left.
 fn run(dir: &Path, fault: Option<(usize, Fault)>) -> (Life, ModelDisk) {
-    let disk = ModelDisk::default();
-    disk.0.lock().fault = fault;
+    let disk = ModelDisk::with(fault.map_or_else(Faults::default, |(at, fault)| Faults::at(at, fault, true)));
     let (engine, aof) = engine(dir, Arc::new(disk.clone()), AppendFsync::No);
     let heals = fault.is_none_or(|(_, fault)| fault != Fault::PowerLoss);
     let mut life = Life { engine, aof, keys: 0, sure: 0, heals };
@@ -296,35 +146,53 @@ fn run(dir: &Path, fault: Option<(usize, Fault)>) -> (Life, ModelDisk) {
     (life, disk)
 }
 
-/// What a server finds on this disk: how many keys, which are the first that were written, with their values.
-#[track_caller]
-fn found(disk: &ModelDisk, flushed_only: bool, what: &str) -> usize {
-    let dir = tempfile::tempdir().unwrap();
-    let real = dir.path().join("aof");
-    std::fs::create_dir(&real).unwrap();
-    {
-        let model = disk.0.lock();
-        let names = if flushed_only { &model.names_flushed } else { &model.names };
-        for (path, inode) in names {
+/// A server that looks at one disk after the other.
+struct Finder {
+    dir: tempfile::TempDir,
+    engine: Arc<Engine>,
+    /// The files of the last look and what was found: most often power is lost where all was flushed.
+    last: RefCell<(Vec<(PathBuf, Vec<u8>)>, usize)>,
+}
+
+impl Finder {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, _) = engine(dir.path(), Arc::new(ModelDisk::default()), AppendFsync::No);
+        Self { dir, engine, last: RefCell::default() }
+    }
+
+    /// What it finds on this one: how many keys, which are the first that were written, with their values.
+    #[track_caller]
+    fn found(&self, disk: &ModelDisk, flushed_only: bool, what: &str) -> usize {
+        let real = self.dir.path().join("aof");
+        let mut files = Vec::new();
+        for (path, bytes) in disk.lock().files(flushed_only) {
             if path.parent().is_some_and(|parent| parent.ends_with("aof")) {
-                let inode = &model.inodes[*inode];
-                let bytes = if flushed_only { &inode.flushed } else { &inode.written };
-                std::fs::write(real.join(path.file_name().unwrap()), bytes).unwrap();
+                files.push((real.join(path.file_name().unwrap()), bytes.to_vec()));
             }
         }
+        let mut last = self.last.borrow_mut();
+        if files == last.0 {
+            return last.1;
+        }
+        let _ = std::fs::remove_dir_all(&real);
+        std::fs::create_dir(&real).unwrap();
+        files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+        let engine = &self.engine;
+        snapshot::empty(engine);
+        let mut list = files::read_manifest(&engine.settings()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        load::load(engine, &mut list).unwrap_or_else(|e| panic!("{what}: {e}\n{list}"));
+        let keys = engine.ks.count(0).0;
+        let mut unit = Unit::default();
+        let mut data = Data::lock_alone(&engine.ks, 0, &mut unit);
+        for i in 0..keys {
+            let name = key(i);
+            let entry = data.peek(Key::new(&name)).unwrap_or_else(|| panic!("{what}: key {i} of {keys} is missing"));
+            assert_eq!(entry.value().as_str(&mut itoa::Buffer::new()), i.to_string().as_bytes(), "{what}: key {i}");
+        }
+        *last = (files, keys);
+        keys
     }
-    let (engine, _) = engine(dir.path(), Arc::new(ModelDisk::default()), AppendFsync::No);
-    let mut list = files::read_manifest(&engine.settings()).unwrap_or_else(|e| panic!("{what}: {e}"));
-    load::load(&engine, &mut list).unwrap_or_else(|e| panic!("{what}: {e}\n{list}"));
-    let keys = engine.ks.count(0).0;
-    let mut unit = Unit::default();
-    let mut data = Data::lock_alone(&engine.ks, 0, &mut unit);
-    for i in 0..keys {
-        let name = key(i);
-        let entry = data.peek(Key::new(&name)).unwrap_or_else(|| panic!("{what}: key {i} of {keys} is missing"));
-        assert_eq!(entry.value().as_str(&mut itoa::Buffer::new()), i.to_string().as_bytes(), "{what}: key {i}");
-    }
-    keys
 }
 
 #[test]
@@ -332,26 +200,27 @@ fn a_life_without_faults_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (life, disk) = run(dir.path(), None);
     assert_eq!((life.keys, life.sure), (12, 12));
-    assert_eq!(found(&disk, false, "written"), 12);
-    assert_eq!(found(&disk, true, "flushed"), 12);
-    let model = disk.0.lock();
+    let finder = Finder::new();
+    assert_eq!(finder.found(&disk, false, "written"), 12);
+    assert_eq!(finder.found(&disk, true, "flushed"), 12);
+    let model = disk.lock();
     let names: Vec<_> = model.names.keys().filter_map(|path| path.file_name()).collect();
     assert_eq!(names, ["appendonly.aof.5.base.rdb", "appendonly.aof.5.incr.aof", "appendonly.aof.manifest"]);
 }
 
 #[test]
 fn a_loss_of_power_at_any_step_loses_nothing_that_was_sure() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, finder) = (tempfile::tempdir().unwrap(), Finder::new());
     let mut step = 0;
     loop {
         let (life, disk) = run(dir.path(), Some((step, Fault::PowerLoss)));
         for flushed_only in [false, true] {
             let what = format!("power lost at step {step}, flushed only: {flushed_only}");
-            let keys = found(&disk, flushed_only, &what);
+            let keys = finder.found(&disk, flushed_only, &what);
             assert!(keys >= life.sure, "{what}: {keys} keys, {} were sure", life.sure);
             assert!(keys <= life.keys, "{what}");
         }
-        if !disk.0.lock().dead {
+        if !disk.lock().faults.dead {
             break;
         }
         step += 1;
@@ -361,7 +230,7 @@ fn a_loss_of_power_at_any_step_loses_nothing_that_was_sure() {
 
 #[test]
 fn a_single_fault_at_any_step_heals() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, finder) = (tempfile::tempdir().unwrap(), Finder::new());
     let mut step = 0;
     loop {
         let errno = [ENOSPC, EIO][step % 2];
@@ -369,13 +238,13 @@ fn a_single_fault_at_any_step_heals() {
         let what = format!("error {errno} at step {step}");
         if life.aof.mode() == Mode::On {
             assert_eq!(life.sure, life.keys, "{what}");
-            assert_eq!(found(&disk, false, &what), life.keys, "{what}");
-            assert_eq!(found(&disk, true, &what), life.keys, "{what}, flushed");
+            assert_eq!(finder.found(&disk, false, &what), life.keys, "{what}");
+            assert_eq!(finder.found(&disk, true, &what), life.keys, "{what}, flushed");
             assert!(!life.engine.durable.is_failing(), "{what}");
         } else {
             assert_eq!(life.keys, 0, "{what}: only the start gives up");
         }
-        if disk.0.lock().steps <= step {
+        if disk.lock().faults.steps <= step {
             break;
         }
         step += 1;
@@ -395,9 +264,7 @@ fn by_hand(dir: &Path, disk: &ModelDisk, policy: AppendFsync) -> (Arc<Engine>, A
 }
 
 fn fail_next(disk: &ModelDisk, ahead: usize) {
-    let mut model = disk.0.lock();
-    model.fault = Some((model.steps + ahead, Fault::Once(ENOSPC)));
-    model.half_done = false;
+    disk.lock().faults.fail_next(ahead, Fault::Once(ENOSPC));
 }
 
 #[test]
@@ -407,16 +274,16 @@ fn writes_are_refused_while_the_disk_is_full() {
     let (engine, _aof, mut writer) = by_hand(dir.path(), &disk, AppendFsync::Everysec);
     set(&engine, 0);
     assert!(matches!(writer.turn(), Ok(writer::Turn::Wrote)));
-    let whole = disk.0.lock().inodes[0].written.clone();
+    let whole = disk.lock().inodes[0].written.clone();
     set(&engine, 1);
     fail_next(&disk, 0);
     assert!(matches!(writer.turn(), Ok(writer::Turn::Failed)));
-    assert_eq!(disk.0.lock().inodes[0].written, whole, "the half is taken back");
+    assert_eq!(disk.lock().inodes[0].written, whole, "the half is taken back");
     assert_eq!(engine.durable.refusal().to_string(), "MISCONF Errors writing to the AOF file: No space left on device");
     assert!(engine.durable.is_failing() && !engine.durable.holds(engine.log.end_offset()), "reads go on");
     assert!(matches!(writer.turn(), Ok(writer::Turn::Wrote)));
     assert!(!engine.durable.is_failing());
-    let text = String::from_utf8(disk.0.lock().inodes[0].written.clone()).unwrap();
+    let text = String::from_utf8(disk.lock().inodes[0].written.clone()).unwrap();
     assert!(text.ends_with("key:1\r\n$1\r\n1\r\n") && !text.contains("PING"), "{text}");
 }
 
@@ -427,17 +294,12 @@ fn a_half_that_cannot_be_taken_back_is_gone_on_with() {
     let (engine, _aof, mut writer) = by_hand(dir.path(), &disk, AppendFsync::Everysec);
     set(&engine, 0);
     fail_next(&disk, 0);
-    {
-        // The write's second half fails at the next step; let the truncation behind it fail as well.
-        let mut model = disk.0.lock();
-        model.dead = false;
-    }
     assert!(matches!(writer.turn(), Ok(writer::Turn::Failed)));
-    let before = disk.0.lock().inodes[0].written.len();
+    let before = disk.lock().inodes[0].written.len();
     assert_eq!(before, 0);
     set(&engine, 1);
     while !matches!(writer.turn(), Ok(writer::Turn::Idle)) {}
-    let text = String::from_utf8(disk.0.lock().inodes[0].written.clone()).unwrap();
+    let text = String::from_utf8(disk.lock().inodes[0].written.clone()).unwrap();
     assert_eq!(text.matches("SET").count(), 2, "{text}");
 }
 
@@ -457,7 +319,7 @@ fn with_always_an_error_is_the_end() {
         let Err(writer::Fatal(line)) = writer.turn() else { panic!("it went on") };
         assert!(line.ends_with("Exiting..."), "{line}");
         assert!(engine.durable.holds(engine.log.end_offset()), "nobody is told");
-        disk.0.lock().fault = None;
+        disk.lock().faults.heal();
     }
 }
 
@@ -509,7 +371,7 @@ fn times_are_noted_before_what_was_done_then() {
         set(&engine, i);
     }
     while !matches!(writer.turn(), Ok(writer::Turn::Idle)) {}
-    let text = String::from_utf8(disk.0.lock().inodes[0].written.clone()).unwrap();
+    let text = String::from_utf8(disk.lock().inodes[0].written.clone()).unwrap();
     let stamps: Vec<&str> = text.lines().filter(|line| line.starts_with('#') || line.starts_with("key")).collect();
     assert_eq!(stamps, ["#TS:100", "key:0", "key:1", "#TS:102", "key:2"], "{text}");
 }

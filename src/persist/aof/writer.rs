@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::disk::{self, OutFile};
 use super::state::{Aof, Begin, Mode, Order, Switch};
 use crate::base::{clock, log, os_reason};
 use crate::config::AppendFsync;
 use crate::exec::Engine;
 use crate::oplog::{Chunk, Cursor, Mark};
+use crate::persist::disk::{self, OutFile};
 use crate::resp::encode_command;
 
 /// Taken out of the log for one write.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::Config;
+use crate::persist::disk::FileSystem;
 use crate::persist::{Aof, Saver};
 use crate::repl::Repl;
 use crate::server::commands::table;
@@ -13,7 +14,7 @@ fn engine() -> Arc<Engine> {
     let engine = Engine::new(Config::default(), table(), 2);
     engine.extend([
         Repl::new() as Arc<dyn Any + Send + Sync>,
-        Arc::new(Saver::new(Box::new(|_| None))),
+        Arc::new(Saver::new(Arc::new(FileSystem), Box::new(|_| None))),
         Arc::new(Aof::default()),
     ]);
     engine
