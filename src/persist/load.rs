@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::loader::{Crew, Desk, Dismiss, Place};
+use super::loader::{Crew, Desk, Dismiss, Item, Place};
 use crate::base::clock;
 use crate::ds::Limits;
 use crate::exec::batch::touch_of;
@@ -75,12 +75,12 @@ impl Loaded {
 pub enum LoadError {
     #[error(transparent)]
     Rdb(#[from] RdbError),
-    #[error("the data set names database {0}, which this server does not have")]
-    Database(u32),
-    #[error("key '{key}' in database {db} is of type {kind}: this server does not know that type")]
-    Type { key: String, db: usize, kind: String },
-    #[error("key '{0}' is there twice")]
-    Twice(String),
+    #[error("byte {at}: the data set names database {db}, which this server does not have")]
+    Database { at: u64, db: u32 },
+    #[error("byte {at}: key '{key}' in database {db} is of type {kind}: this server does not know that type")]
+    Type { at: u64, key: String, db: usize, kind: String },
+    #[error("byte {at}: key '{key}' is there twice")]
+    Twice { at: u64, key: String },
     #[error("the load was interrupted")]
     Interrupted,
 }
@@ -225,10 +225,13 @@ fn read_all<'s>(
             }
             rest_us = progress(reader.bytes_read());
         }
+        let at = reader.bytes_read();
         match reader.next_event()? {
             Event::SelectDb(n) if (n as usize) < crew.databases() => place.db = n as usize,
-            Event::SelectDb(n) => return Err(LoadError::Database(n)),
-            Event::Key { key, value, expire_ms, usage } => desk.insert(&key, value, expire_ms, usage, place)?,
+            Event::SelectDb(n) => return Err(LoadError::Database { at, db: n }),
+            Event::Key { key, value, expire_ms, usage } => {
+                desk.insert(Item { at, key: &key, value, expire_ms, usage }, place)?;
+            }
             Event::Aux { key, value } => {
                 loaded.heed(&key, &value, crew.databases(), now_ms);
                 place.history = loaded.repl_id.is_some();
@@ -340,17 +343,20 @@ mod tests {
     fn what_cannot_be_kept_is_refused_by_name() {
         let refused = |body: fn(&mut Vec<u8>)| try_load(&file(body), Expired::Drop).1.unwrap_err().to_string();
         let module = refused(|bytes| bytes.extend_from_slice(b"\x07\x03abc\x81ABCDEFGH\x01\x05\x00"));
-        assert_eq!(module, "key 'abc' in database 0 is of type module-value: this server does not know that type");
+        assert_eq!(
+            module,
+            "byte 9: key 'abc' in database 0 is of type module-value: this server does not know that type"
+        );
         let twice = refused(|bytes| {
             key(bytes, "k", None);
             key(bytes, "k", None);
         });
-        assert_eq!(twice, "key 'k' is there twice");
+        assert_eq!(twice, "byte 14: key 'k' is there twice");
         let far = refused(|bytes| {
             put_select_db(bytes, 2);
             key(bytes, "k", None);
         });
-        assert_eq!(far, "the data set names database 2, which this server does not have");
+        assert_eq!(far, "byte 9: the data set names database 2, which this server does not have");
     }
 
     /// What is there, as one number.
@@ -415,7 +421,10 @@ mod tests {
                 key(bytes, &format!("key:{}", n % 29_999), None);
             }
         });
-        assert_eq!(try_load(&twice, Expired::Drop).1.unwrap_err().to_string(), "key 'key:0' is there twice");
+        let refused = try_load(&twice, Expired::Drop).1.unwrap_err().to_string();
+        // Whichever of the two is inserted last: the first is behind the header, the last before end and checksum.
+        let places = [9, twice.len() - 9 - "_\u{5}key:0\u{1}v".len()];
+        assert!(places.map(|at| format!("byte {at}: key 'key:0' is there twice")).contains(&refused), "{refused}");
     }
 
     #[test]

@@ -63,6 +63,16 @@ pub(super) struct Place {
     pub history: bool,
 }
 
+/// One key.
+pub(super) struct Item<'k> {
+    /// Where in the file it begins.
+    pub at: u64,
+    pub key: &'k [u8],
+    pub value: Value<'k>,
+    pub expire_ms: Option<i64>,
+    pub usage: Usage,
+}
+
 #[derive(Default)]
 struct Queue {
     runs: VecDeque<(Run, Place)>,
@@ -208,44 +218,35 @@ impl Desk<'_, '_> {
     fn read(&mut self, run: Run, place: Place) -> Result<(), LoadError> {
         self.sums.push(run.checksum());
         let mut reader = run.into_reader();
+        let first = reader.bytes_read();
         while !reader.is_drained() {
+            let at = reader.bytes_read();
             // A run has nothing but keys.
             if let Event::Key { key, value, expire_ms, usage } = reader.next_event()? {
-                self.sort_in(&key, value, expire_ms, usage, place)?;
+                self.sort_in(Item { at, key: &key, value, expire_ms, usage }, place)?;
             }
         }
         for (id, entries) in (0..).zip(&mut self.shards) {
             if !entries.is_empty() {
-                insert(self.crew.ks, place.db, id, entries)?;
+                // Where each key stood is not kept: it is looked for when it is asked for.
+                insert(self.crew.ks, place.db, id, entries, |key| reader.place_of(key, first))?;
             }
         }
         Ok(())
     }
 
     /// One key that came by itself.
-    pub fn insert(
-        &mut self,
-        key: &[u8],
-        value: Value<'_>,
-        expire_ms: Option<i64>,
-        usage: Usage,
-        place: Place,
-    ) -> Result<(), LoadError> {
-        match self.sort_in(key, value, expire_ms, usage, place)? {
-            Some(id) => insert(self.crew.ks, place.db, id, &mut self.shards[id as usize]),
+    pub fn insert(&mut self, item: Item<'_>, place: Place) -> Result<(), LoadError> {
+        let at = item.at;
+        match self.sort_in(item, place)? {
+            Some(id) => insert(self.crew.ks, place.db, id, &mut self.shards[id as usize], |_| at),
             None => Ok(()),
         }
     }
 
     /// Makes the entry and puts it on its shard's list; gives the shard.
-    fn sort_in(
-        &mut self,
-        key: &[u8],
-        value: Value<'_>,
-        expire_ms: Option<i64>,
-        usage: Usage,
-        place: Place,
-    ) -> Result<Option<u32>, LoadError> {
+    fn sort_in(&mut self, item: Item<'_>, place: Place) -> Result<Option<u32>, LoadError> {
+        let Item { at, key, value, expire_ms, usage } = item;
         let expired = self.crew.loading.expired;
         let drop = match expired {
             Expired::Drop => !place.history,
@@ -266,7 +267,7 @@ impl Desk<'_, '_> {
         }
         let entry = value.into_entry(key, expire_ms).map_err(|kind| {
             let key = String::from_utf8_lossy(key).into_owned();
-            LoadError::Type { key, db: place.db, kind: kind.name().to_owned() }
+            LoadError::Type { at, key, db: place.db, kind: kind.name().to_owned() }
         })?;
         entry.set_access(self.access(usage));
         let hash = hash::hash(key);
@@ -294,7 +295,17 @@ impl Desk<'_, '_> {
     }
 }
 
-fn insert(ks: &Keyspace, db: usize, id: u32, entries: &mut Vec<(u64, Entry)>) -> Result<(), LoadError> {
-    let twice = |entry: Entry| LoadError::Twice(String::from_utf8_lossy(entry.key()).into_owned());
+/// `place_of` is asked only for a key that is there already.
+fn insert(
+    ks: &Keyspace,
+    db: usize,
+    id: u32,
+    entries: &mut Vec<(u64, Entry)>,
+    place_of: impl FnOnce(&[u8]) -> u64,
+) -> Result<(), LoadError> {
+    let twice = |entry: Entry| {
+        let (at, key) = (place_of(entry.key()), String::from_utf8_lossy(entry.key()).into_owned());
+        LoadError::Twice { at, key }
+    };
     ks.add_all(db, crate::keyspace::shard::ShardId(id), entries).map_err(twice)
 }

@@ -105,7 +105,7 @@ fn complain(out: &mut impl Write, at: u64, error: &RdbError) -> io::Result<()> {
     // The first line is what scripts look for; the reason tells it all.
     let line = match error {
         RdbError::BadMagic => "Wrong signature trying to load DB from file".to_owned(),
-        RdbError::Version(number) => format!("Can't handle RDB format version {number}"),
+        RdbError::Version { number, .. } => format!("Can't handle RDB format version {number}"),
         RdbError::UnknownType { byte, .. } => format!("Invalid object type: {byte}"),
         RdbError::Checksum { .. } => "RDB CRC error".to_owned(),
         RdbError::Truncated { .. } => "Unexpected EOF reading RDB file".to_owned(),

@@ -7,10 +7,10 @@ use std::io;
 pub enum RdbError {
     #[error("reading failed at byte {at}: {source}")]
     Io { at: u64, source: io::Error },
-    #[error("not an RDB: it begins with neither REDIS nor VALKEY and a version")]
+    #[error("byte 0: not an RDB: it begins with neither REDIS nor VALKEY and a version")]
     BadMagic,
-    #[error("RDB version {0} is not known here (1 to 12 and Valkey's 80 are)")]
-    Version(u32),
+    #[error("byte {at}: RDB version {number} is not known here (1 to 12 and Valkey's 80 are)")]
+    Version { at: u64, number: u32 },
     #[error("it ends too early, at byte {at}")]
     Truncated { at: u64 },
     #[error("byte {at}: {what}")]
@@ -28,11 +28,13 @@ impl RdbError {
     pub fn at(&self) -> Option<u64> {
         match self {
             Self::Io { at, .. }
+            | Self::Version { at, .. }
             | Self::Truncated { at }
             | Self::Corrupt { at, .. }
             | Self::UnknownType { at, .. }
             | Self::Checksum { at, .. } => Some(*at),
-            Self::BadMagic | Self::Version(_) | Self::Footer => None,
+            Self::BadMagic => Some(0),
+            Self::Footer => None,
         }
     }
 }

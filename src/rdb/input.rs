@@ -179,6 +179,12 @@ impl<R: Read> Input<R> {
         self.at >= self.filled
     }
 
+    /// Goes back to a position within what is in the buffer, all of which is there.
+    pub(super) fn go_back_to(&mut self, position: u64) {
+        self.at = usize::try_from(position.saturating_sub(self.base)).unwrap_or(self.filled).min(self.filled);
+        (self.start, self.hashed) = (self.at, self.at);
+    }
+
     /// Fills the buffer, which is to hold `room` bytes, from the current position on, unless most of it is there.
     pub(super) fn fill_up(&mut self, room: usize) -> Result<()> {
         if self.filled - self.at >= room / 2 {

@@ -417,6 +417,21 @@ impl Reader<Empty> {
     pub fn is_drained(&self) -> bool {
         self.input.is_drained()
     }
+
+    /// Where the last key of this name begins, in a run that begins at byte `first` and was read already.
+    pub fn place_of(&mut self, name: &[u8], first: u64) -> u64 {
+        self.input.go_back_to(first);
+        let mut place = first;
+        while !self.is_drained() {
+            let at = self.bytes_read();
+            match self.next_event() {
+                Ok(Event::Key { key, .. }) if *key == *name => place = at,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        place
+    }
 }
 
 /// Goes to the end of a key's value. False if it is no key that comes.
@@ -445,10 +460,10 @@ fn expiry(ms: i64) -> Option<i64> {
 }
 
 fn parse_magic(magic: &[u8; MAGIC_LEN]) -> Result<Version> {
-    let (digits, valkey) = if let Some(digits) = magic.strip_prefix(b"REDIS") {
-        (digits, false)
+    let (digits, at) = if let Some(digits) = magic.strip_prefix(b"REDIS") {
+        (digits, 5)
     } else if let Some(digits) = magic.strip_prefix(b"VALKEY") {
-        (digits, true)
+        (digits, 6)
     } else {
         return Err(RdbError::BadMagic);
     };
@@ -456,5 +471,5 @@ fn parse_magic(magic: &[u8; MAGIC_LEN]) -> Result<Version> {
         return Err(RdbError::BadMagic);
     }
     let number = digits.iter().fold(0, |number, &digit| number * 10 + u32::from(digit - b'0'));
-    Version::new(number).filter(|_| valkey == (number >= 80)).ok_or(RdbError::Version(number))
+    Version::new(number).filter(|_| (at == 6) == (number >= 80)).ok_or(RdbError::Version { at, number })
 }

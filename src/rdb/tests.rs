@@ -199,14 +199,14 @@ fn every_flipped_bit_is_noticed() {
 #[test]
 fn the_header_says_what_it_is_or_is_refused() {
     for (header, fault) in [
-        ("REDIS0000", "RDB version 0 "),
-        ("REDIS0013", "RDB version 13 "),
-        ("REDIS0080", "RDB version 80 "),
-        ("VALKEY081", "RDB version 81 "),
-        ("VALKEY011", "RDB version 11 "),
-        ("REDIS00x1", "not an RDB"),
-        ("HELLO0011", "not an RDB"),
-        ("<html><he", "not an RDB"),
+        ("REDIS0000", "byte 5: RDB version 0 "),
+        ("REDIS0013", "byte 5: RDB version 13 "),
+        ("REDIS0080", "byte 5: RDB version 80 "),
+        ("VALKEY081", "byte 6: RDB version 81 "),
+        ("VALKEY011", "byte 6: RDB version 11 "),
+        ("REDIS00x1", "byte 0: not an RDB"),
+        ("HELLO0011", "byte 0: not an RDB"),
+        ("<html><he", "byte 0: not an RDB"),
     ] {
         let error = events(header.as_bytes()).expect_err(header).to_string();
         assert!(error.starts_with(fault), "{header}: {error}");

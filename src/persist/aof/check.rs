@@ -37,7 +37,7 @@ pub enum ScanError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A note of time that is none, where times matter.
-    #[error("Invalid timestamp annotation")]
+    #[error("Invalid timestamp annotation at byte {at}")]
     Note { at: u64 },
 }
 
@@ -82,7 +82,7 @@ pub fn scan(source: impl BufRead, from: u64, until_s: Option<i64>, names: Names<
                 Err(fault) => fault,
             },
             Some(_) => {
-                found.complaints.push(format!("AOF {} format error", names.name).into_bytes());
+                found.complaints.push(format!("AOF {} format error at byte {}", names.name, me.at).into_bytes());
                 Fault::End
             }
             None => Fault::End,
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
-        check(b"*1\r\n$4\r\nPING\r\n!", 14, &["AOF a.aof format error"]);
+        check(b"*1\r\n$4\r\nPING\r\n!", 14, &["AOF a.aof format error at byte 14"]);
         check(b"*1\r\n:4\r\nPING\r\n", 0, &["0x               4: Expected prefix '$', got: ':'"]);
         check(b"*1\r\n$4\r\nPI", 0, &["0x               8: Expected to read 6 bytes, got 2 bytes"]);
         check(b"*1\r\n$4\r\nPINGxx", 0, &["0x               8: Expected \\r\\n, got: 7878"]);

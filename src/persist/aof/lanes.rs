@@ -109,7 +109,7 @@ impl<'e> Hand<'e> {
             // A blocking command or a takeover has no meaning here.
             let _ = runner.run(&mut self.session, prepared, argv, None, &mut self.out);
             if self.out.errors() != errors {
-                self.complain(argv);
+                self.complain(argv, chunk.place(i).0);
             }
             if self.session.multi.is_none() {
                 applied = Some(chunk.place(i).1);
@@ -133,7 +133,7 @@ impl<'e> Hand<'e> {
 
     /// A request failed that did not fail when it was written.
     #[cold]
-    fn complain(&self, argv: Argv<'_>) {
+    fn complain(&self, argv: Argv<'_>, at: u64) {
         self.engine.stats.counters.unexpected_error_replies.fetch_add(1, Relaxed);
         let error = String::from_utf8_lossy(self.out.last_error().unwrap_or_default());
         let command = String::from_utf8_lossy(argv.word(0)).to_ascii_lowercase();
@@ -141,6 +141,7 @@ impl<'e> Hand<'e> {
             "== CRITICAL == This server is sending an error to its AOF-loading-client: '{error}' after processing the \
              command '{command}'"
         );
+        log::warning!("That command is at byte {at} of the AOF file {}", self.name);
         match self.engine.settings().propagation_error_behavior {
             PropagationError::Ignore | PropagationError::PanicOnReplicas => {}
             PropagationError::Panic => {

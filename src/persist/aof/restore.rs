@@ -197,6 +197,6 @@ mod tests {
         assert!(
             refused("", "#TS:100\r\n*1\r\n$4\r\nPI", "").ends_with("AOF i1 is damaged behind byte 9: check it first")
         );
-        assert!(refused("", "#TS:soon\r\n", "").ends_with("i1: Invalid timestamp annotation"));
+        assert!(refused("", "#TS:soon\r\n", "").ends_with("i1: Invalid timestamp annotation at byte 0"));
     }
 }
