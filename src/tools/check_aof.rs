@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::base::{clock, os_reason};
-use crate::persist::aof::check::{Names, scan};
+use crate::persist::aof::check::{Names, ScanError, place, scan};
 use crate::persist::aof::files::{is_snapshot, truncate};
 use crate::persist::aof::{AofFile, Manifest};
 use crate::rdb;
@@ -170,7 +170,14 @@ impl<W: Write> Checker<W> {
             Repair::No | Repair::Fix => None,
         };
         let source = BufReader::with_capacity(256 << 10, file);
-        let found = scan(source, from, until_s, Names { name, path: &shown }).map_err(|e| e.to_string())?;
+        let found = match scan(source, from, until_s, Names { name, path: &shown }) {
+            Ok(found) => found,
+            Err(ScanError::Io(e)) => return Err(e.into()),
+            Err(ScanError::Note { at }) => {
+                writeln!(self.out, "{}No time is here", place(at))?;
+                return Err("Invalid timestamp annotation".to_owned().into());
+            }
+        };
         self.lines += found.lines;
         if let (Some(beyond), Some(until_s)) = (found.beyond, until_s) {
             return self.cut_to_timestamp(&shown, path, beyond.at, until_s, is_last);

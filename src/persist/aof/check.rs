@@ -82,7 +82,9 @@ pub fn scan(source: impl BufRead, from: u64, until_s: Option<i64>, names: Names<
                 Err(fault) => fault,
             },
             Some(_) => {
-                found.complaints.push(format!("AOF {} format error at byte {}", names.name, me.at).into_bytes());
+                // The second line is stock's, which has no place.
+                found.complaints.push(format!("{}No request begins here", place(me.at)).into_bytes());
+                found.complaints.push(format!("AOF {} format error", names.name).into_bytes());
                 Fault::End
             }
             None => Fault::End,
@@ -101,7 +103,8 @@ pub fn scan(source: impl BufRead, from: u64, until_s: Option<i64>, names: Names<
     Ok(found)
 }
 
-fn place(at: u64) -> String {
+/// How a line begins that tells of this place.
+pub fn place(at: u64) -> String {
     format!("0x{at:16x}: ")
 }
 
@@ -284,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
-        check(b"*1\r\n$4\r\nPING\r\n!", 14, &["AOF a.aof format error at byte 14"]);
+        check(b"*1\r\n$4\r\nPING\r\n!", 14, &["0x               e: No request begins here", "AOF a.aof format error"]);
         check(b"*1\r\n:4\r\nPING\r\n", 0, &["0x               4: Expected prefix '$', got: ':'"]);
         check(b"*1\r\n$4\r\nPI", 0, &["0x               8: Expected to read 6 bytes, got 2 bytes"]);
         check(b"*1\r\n$4\r\nPINGxx", 0, &["0x               8: Expected \\r\\n, got: 7878"]);
