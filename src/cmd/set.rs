@@ -11,7 +11,7 @@ use super::{DataCommand, Effect, command};
 use crate::base::{Error, number};
 use crate::ds::Limits;
 use crate::ds::listpack::Item;
-use crate::ds::set::{Set, Taken};
+use crate::ds::set::{Set, Taken, Wanted};
 use crate::keyspace::{Aggregate, Data, Entry, EventClass, Key};
 use crate::resp::{OwnedArgv, Reply};
 use crate::spec::prelude::*;
@@ -525,17 +525,20 @@ fn store(
     Ok(Effect::Verbatim)
 }
 
-/// Calls `f` with the members that all sets have, until it wants no more. A set that is not there has none.
-fn intersect<'s>(sets: &[Option<&'s Set>], mut f: impl FnMut(Item<'s>) -> bool) {
-    let there: Option<SmallVec<[&Set; 8]>> = sets.iter().copied().collect();
-    let Some(mut there) = there else { return };
+/// The smallest of these sets and those it is not itself; `None` if there is an empty one.
+fn smallest<'s>(sets: &[Option<&'s Set>]) -> Option<(&'s Set, SmallVec<[&'s Set; 8]>)> {
+    let mut there: SmallVec<[&Set; 8]> = sets.iter().copied().collect::<Option<_>>()?;
+    // The smaller the set, the sooner it says that a member is missing.
     there.sort_by_key(|set| set.len());
-    let Some((smallest, others)) = there.split_first() else { return };
-    for member in smallest.iter() {
-        let in_all = others.iter().all(|set| std::ptr::eq(*set, *smallest) || set.contains_item(member));
-        if in_all && !f(member) {
-            return;
-        }
+    let first = *there.first()?;
+    there.retain(|set| !std::ptr::eq(*set, first));
+    Some((first, there))
+}
+
+/// Calls `f` with the members that all sets have, until it wants no more. A set that is not there has none.
+fn intersect<'s>(sets: &[Option<&'s Set>], f: impl FnMut(Item<'s>) -> bool) {
+    if let Some((first, others)) = smallest(sets) {
+        first.sift(&others, Wanted::InAllOthers, f);
     }
 }
 
@@ -585,41 +588,59 @@ fn sinterstore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<E
     // The first of the smallest decides.
     let smallest = sets.iter().flatten().min_by_key(|set| set.len());
     let mut result = if smallest.is_some_and(|set| set.as_ints().is_some()) { Set::default() } else { Set::packed() };
-    intersect(&sets, |member| {
-        result.add_item(member, &limits);
-        true
-    });
+    if let Some((first, others)) = self::smallest(&sets) {
+        result.add_sifted(first, &others, Wanted::InAllOthers, &limits);
+    }
     drop(sets);
     result.make_ints(&limits);
     store(db, to, result, "sinterstore", out)
 }
 
-fn union(sets: &[Option<&Set>], limits: &Limits) -> Set {
-    let mut result = Set::default();
-    for set in sets.iter().flatten() {
-        set.iter().for_each(|m| {
-            result.add_item(m, limits);
-        });
-    }
-    result
-}
+/// Up to so many sets are not put together to be told, but looked through for each other's members.
+const TOLD_APART: usize = 4;
 
 fn sunion(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let limits = db.unit.limits;
-    let sets = look_up(db, a.rest().iter())?;
-    let mut there = sets.iter().flatten();
-    match (there.next(), there.next()) {
-        (None, _) => out.set(0),
-        (Some(only), None) => reply_all(out, only),
-        (Some(_), Some(_)) => reply_all(out, &union(&sets, &limits)),
+    let mut sets: SmallVec<[&Set; 8]> = look_up(db, a.rest().iter())?.into_iter().flatten().collect();
+    sets.sort_by_key(|set| Reverse(set.len()));
+    let Some((largest, others)) = sets.split_first() else {
+        out.set(0);
+        return Ok(Effect::None);
+    };
+    if others.is_empty() {
+        reply_all(out, largest);
+        return Ok(Effect::None);
     }
+    // Small sets are told in order, if they have one.
+    if largest.as_table().is_none() || sets.len() > TOLD_APART {
+        reply_all(out, &Set::union(&sets, &limits));
+        return Ok(Effect::None);
+    }
+    let header = out.deferred_set();
+    let mut n = largest.len();
+    largest.iter().for_each(|m| reply_item(out, m));
+    for (i, set) in sets.iter().enumerate().skip(1) {
+        let before = &sets[..i];
+        if before.iter().any(|other| std::ptr::eq(*other, *set)) {
+            continue;
+        }
+        set.sift(before, Wanted::InNoOther, |member| {
+            reply_item(out, member);
+            n += 1;
+            true
+        });
+    }
+    out.set_len(header, n);
     Ok(Effect::None)
 }
 
 fn sunionstore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let to = a.key()?;
     let limits = db.unit.limits;
-    let result = union(&look_up(db, a.rest().iter())?, &limits);
+    let result = {
+        let sets: SmallVec<[&Set; 8]> = look_up(db, a.rest().iter())?.into_iter().flatten().collect();
+        Set::union(&sets, &limits)
+    };
     store(db, to, result, "sunionstore", out)
 }
 
@@ -636,18 +657,12 @@ fn difference(sets: &[Option<&Set>], limits: &Limits) -> Set {
     let taking = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
     if looking <= taking {
         others.sort_by_key(|set| Reverse(set.len()));
-        for member in first.iter().filter(|m| !others.iter().any(|set| set.contains_item(*m))) {
-            result.add_item(member, limits);
-        }
+        result.add_sifted(first, &others, Wanted::InNoOther, limits);
         return result;
     }
-    first.iter().for_each(|m| {
-        result.add_item(m, limits);
-    });
+    let mut result = Set::union(&[*first], limits);
     for set in others {
-        set.iter().for_each(|m| {
-            result.remove_item(m);
-        });
+        result.remove_all(set);
         if result.is_empty() {
             break;
         }

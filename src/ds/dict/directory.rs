@@ -79,6 +79,43 @@ impl Directory {
         self.deepest = 1;
     }
 
+    /// A table of segments that all have prefixes of this length, each made by `segment`.
+    pub(super) fn allocate_even(&mut self, depth: u32, note: Note, mut segment: impl FnMut() -> Segment) {
+        debug_assert!(!self.is_allocated() && depth <= MAX_DEPTH);
+        let (words, notes) = Self::raw_table(depth);
+        for i in 0..1 << depth {
+            // SAFETY: the new table has 2^depth words and notes.
+            unsafe {
+                words.add(i).write(segment());
+                notes.add(i).write(note);
+            }
+        }
+        self.words = words;
+        self.depth = depth as u8;
+        self.deepest = 1 << depth;
+    }
+
+    /// A table of the same prefixes, the segments made of the present ones by `copy`, which keeps their depths.
+    pub(super) fn copied(&self, mut copy: impl FnMut(Segment) -> Segment) -> Self {
+        debug_assert!(self.is_allocated());
+        let (words, notes) = Self::raw_table(self.depth());
+        let mut next = Some(self.first());
+        while let Some(at) = next {
+            let old = self.segment(at);
+            let new = copy(old);
+            debug_assert_eq!(old.shape().depth, new.shape().depth);
+            for i in at.0..at.0 + self.span(old.shape().depth) {
+                // SAFETY: the new table has as many words and notes as this one.
+                unsafe {
+                    words.add(i).write(new);
+                    notes.add(i).write(*self.note(at));
+                }
+            }
+            next = self.after(at);
+        }
+        Self { words, ..*self }
+    }
+
     /// Gives the table back; the segments must be gone.
     pub(super) fn release(&mut self) {
         if self.is_allocated() {

@@ -18,7 +18,34 @@ struct Moving {
 /// So many items of one bucket with one tag are no chance: splitting would not part them.
 const ALIKE: usize = 2 * SLOTS - 2;
 
+/// Segments made beforehand are to hold at most so many items, so that most never grow.
+const EXPECTED_MOST: usize = MAX_BUCKETS * SLOTS * 5 / 8;
+
 impl<T: ThinOwned> Dict<T> {
+    /// An empty dictionary with room for so many items, so that it does not have to grow step by step.
+    pub fn with_room(skip_bits: u8, hash_of: fn(&[u8]) -> u64, items: usize) -> Self {
+        let mut new = Self::new(skip_bits, hash_of);
+        let depth = items.div_ceil(EXPECTED_MOST).next_power_of_two().ilog2();
+        if depth > 0 {
+            let shape = Shape { depth, buckets: buckets_for(items >> depth) };
+            new.directory.allocate_even(depth, Note::new(0), || Segment::allocate(shape));
+            new.segments = 1 << depth;
+        }
+        new
+    }
+
+    /// A dictionary of the same shape, each item copied by `copy`, which keeps its key. Hashes nothing.
+    pub fn clone_with(&self, mut copy: impl FnMut(&T) -> T) -> Self {
+        let mut new = Self::new(self.directory.skip, self.hash_of);
+        if !self.directory.is_allocated() {
+            return new;
+        }
+        new.directory = self.directory.copied(|segment| copy_segment(segment, &mut copy));
+        new.list = self.list.as_ref().map(|list| Box::new(list.iter().map(&mut copy).collect()));
+        (new.len, new.segments, new.vacant_version) = (self.len, self.segments, self.vacant_version);
+        new
+    }
+
     /// Adds an item whose bucket is full, or whose segment has none.
     #[cold]
     #[inline(never)]
@@ -267,6 +294,31 @@ impl<T: ThinOwned> Dict<T> {
         let item = unsafe { &*(&raw const item).cast::<T>() };
         (self.hash_of)(item.key())
     }
+}
+
+/// Items of so many buckets further on are asked for.
+const AHEAD: usize = 2;
+
+fn copy_segment<T: ThinOwned>(old: Segment, copy: &mut impl FnMut(&T) -> T) -> Segment {
+    let shape = old.shape();
+    if old.is_vacant() {
+        return old;
+    }
+    let new = Segment::allocate(shape);
+    let (from, mut to) = (buckets_of(old), buckets_of(new));
+    for (i, bucket) in to.iter_mut().enumerate() {
+        if i + AHEAD < shape.buckets {
+            from[i + AHEAD].prefetch_items();
+        }
+        for slot in from[i].occupied() {
+            // SAFETY: the slot is occupied, and `T` is transparent over `Thin`.
+            let item = copy(unsafe { &*from[i].slot_ptr(slot).cast::<T>() });
+            let tag = from[i].slot(slot).map_or(0, Thin::tag);
+            bucket.set(slot, Thin::of(item).tagged(tag), from[i].fingerprint(slot));
+        }
+        bucket.set_spilled(from[i].spilled());
+    }
+    new
 }
 
 /// Whether a bucket would get more items than it and its neighbours are likely to hold. So segments that split because

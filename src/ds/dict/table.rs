@@ -9,7 +9,7 @@ use super::bucket::{Bucket, LISTED};
 use super::directory::Directory;
 use super::segment::{Segment, refresh_spilled};
 use super::slot::{FoundSlot, Slot, SlotMut, VacantSlot};
-use super::thin::{Thin, ThinOwned};
+use super::thin::{Thin, ThinOwned, prefetch_line};
 
 /// A map from keys to items that hold their keys, in order of hash. An empty one allocates nothing.
 pub struct Dict<T: ThinOwned> {
@@ -363,18 +363,6 @@ fn prefetch_in(bucket: &Bucket, fp: u8, tag: u16) -> bool {
         }
     }
     false
-}
-
-#[inline(always)]
-fn prefetch_line<P>(p: *const P) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address is harmless, and SSE is part of x86_64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
 }
 
 impl<T: ThinOwned> Drop for Dict<T> {

@@ -135,6 +135,9 @@ enum Op {
     Fill(u32, u32),
     Drain(u32, u32),
     Random(u64),
+    Clone,
+    /// Built anew, with room for so many items.
+    Build(usize),
     Clear,
 }
 
@@ -149,6 +152,8 @@ fn op(keys: u32) -> impl Strategy<Value = Op> {
         4 => (k.clone(), 0..400u32).prop_map(|(k, n)| Op::Fill(k, n)),
         3 => (k.clone(), 0..600u32).prop_map(|(k, n)| Op::Drain(k, n)),
         5 => any::<u64>().prop_map(Op::Random),
+        2 => Just(Op::Clone),
+        1 => (0..3000usize).prop_map(Op::Build),
         1 => Just(Op::Clear),
     ]
 }
@@ -217,6 +222,12 @@ impl Pair {
                 Some(item) => assert_eq!(self.model.get(item.key()), Some(&item.value())),
                 None => assert!(self.model.is_empty()),
             },
+            Op::Clone => self.dict = self.dict.clone_with(|item| Item::new(item.key(), item.value())),
+            Op::Build(room) => {
+                let mut new = Dict::with_room(self.dict.directory.skip, self.hash, room);
+                self.model.iter().for_each(|(k, v)| new.insert((self.hash)(k), Item::new(k, *v)));
+                self.dict = new;
+            }
             Op::Clear => {
                 self.dict.clear();
                 self.model.clear();
@@ -286,7 +297,7 @@ proptest! {
     ) {
         let mut pair = Pair::new(0, HASHES[hash]);
         (0..start).for_each(|k| pair.insert(&key(k), 0));
-        let mut ops = ops.iter().filter(|op| !matches!(op, Op::Clear)).cycle();
+        let mut ops = ops.iter().filter(|op| !matches!(op, Op::Clear | Op::Build(_))).cycle();
         // Twice, as the second must not be misled by what the first left behind.
         for epoch in 1..=2 {
             let expected = pair.model.clone();

@@ -85,3 +85,16 @@ impl fmt::Debug for Thin {
         self.as_ptr().fmt(f)
     }
 }
+
+/// Asks the processor for the cache line at an address, whatever that is.
+#[inline(always)]
+pub(super) fn prefetch_line<P>(p: *const P) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless, and SSE is part of x86_64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}

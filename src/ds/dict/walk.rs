@@ -317,16 +317,34 @@ impl<'a, T: ThinOwned> SegmentRef<'a, T> {
     }
 }
 
+/// How many buckets ahead of the one that is read the items are asked for.
+const AHEAD: usize = 2;
+
 /// The occupied slots of some buckets.
 struct Buckets<'a> {
-    rest: std::iter::Chain<std::slice::Iter<'a, Bucket>, std::slice::Iter<'a, Bucket>>,
+    /// Those not begun, in two parts; the first is empty only if both are.
+    rest: [&'a [Bucket]; 2],
     current: Option<&'a Bucket>,
     slots: SlotSet,
 }
 
 impl<'a> Buckets<'a> {
-    fn over([low, high]: [&'a [Bucket]; 2]) -> Self {
-        Self { rest: low.iter().chain(high), current: None, slots: SlotSet::EMPTY }
+    fn over(rest: [&'a [Bucket]; 2]) -> Self {
+        rest[0].iter().take(AHEAD).for_each(Bucket::prefetch_items);
+        Self { rest, current: None, slots: SlotSet::EMPTY }
+    }
+
+    /// The next bucket; asks for the items of one further on, so that they have come when it is their turn.
+    #[inline]
+    fn next_bucket(&mut self) -> Option<&'a Bucket> {
+        let [low, high] = self.rest;
+        let (bucket, left) = low.split_first()?;
+        match left.get(AHEAD - 1) {
+            Some(ahead) => ahead.prefetch_items(),
+            None => _ = high.get(AHEAD - 1 - left.len()).map(Bucket::prefetch_items),
+        }
+        self.rest = if left.is_empty() { [high, &[]] } else { [left, high] };
+        Some(bucket)
     }
 }
 
@@ -339,7 +357,7 @@ impl<'a> Iterator for Buckets<'a> {
             if let (Some(bucket), Some(i)) = (self.current, self.slots.next()) {
                 return Some((bucket, i));
             }
-            let bucket = self.rest.next()?;
+            let bucket = self.next_bucket()?;
             self.current = Some(bucket);
             self.slots = bucket.occupied();
         }

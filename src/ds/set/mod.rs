@@ -7,8 +7,10 @@
 //! ```
 //! Nothing ever turns back. Knows neither keys nor commands.
 
+mod algebra;
 mod sample;
 
+pub use algebra::Wanted;
 use smallvec::SmallVec;
 
 use super::Limits;
@@ -48,11 +50,7 @@ impl Clone for Set {
         Self(match &self.0 {
             Form::Ints(ints) => Form::Ints(ints.clone()),
             Form::Pack(pack) => Form::Pack(pack.clone()),
-            Form::Table(table) => {
-                let mut copy = new_table();
-                table.iter().for_each(|m| copy.insert(hash::hash(m.bytes()), Member::new(m.bytes())));
-                Form::Table(copy)
-            }
+            Form::Table(table) => Form::Table(algebra::copy(table)),
         })
     }
 }

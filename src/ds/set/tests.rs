@@ -204,3 +204,67 @@ fn a_member_of_ten_bytes_costs_at_most_forty() {
         assert!(each <= 40.0, "{n} members take {each} bytes each");
     }
 }
+
+fn names(set: &Set) -> BTreeSet<Vec<u8>> {
+    set.iter().map(|m| m.to_vec()).collect()
+}
+
+/// What is done with several sets, in every mixture of forms, against standard ones.
+fn check_algebra(words: &[BTreeSet<Vec<u8>>], l: &Limits) {
+    let sets: Vec<Set> = words.iter().map(|w| of(w, l)).collect();
+    let all: Vec<&Set> = sets.iter().collect();
+    let (first, others) = (all[0], &all[1..]);
+    let union: BTreeSet<_> = words.iter().flatten().cloned().collect();
+    assert_eq!(names(&Set::union(&all, l)), union);
+    let member_of = |w: &Vec<u8>| words[1..].iter().filter(|other| other.contains(w)).count();
+    let common: BTreeSet<_> = words[0].iter().filter(|w| member_of(w) == others.len()).cloned().collect();
+    let alone: BTreeSet<_> = words[0].iter().filter(|w| member_of(w) == 0).cloned().collect();
+    for (wanted, expect) in [(Wanted::InAllOthers, &common), (Wanted::InNoOther, &alone)] {
+        let mut told = Vec::new();
+        first.sift(others, wanted, |m| {
+            told.push(m.to_vec());
+            true
+        });
+        assert_eq!(told.len(), expect.len());
+        assert_eq!(&told.into_iter().collect::<BTreeSet<_>>(), expect);
+        let mut result = Set::default();
+        result.add_sifted(first, others, wanted, l);
+        assert_eq!((&names(&result), result.len()), (expect, expect.len()));
+        if expect.len() > l.set_intset.max(l.set_entries) {
+            assert_eq!(result.encoding(), "hashtable");
+        }
+        let mut seen = 0;
+        first.sift(others, wanted, |_| {
+            seen += 1;
+            seen < 3
+        });
+        assert_eq!(seen, expect.len().min(3));
+    }
+    let mut rest = first.clone();
+    others.iter().for_each(|other| rest.remove_all(other));
+    assert_eq!((names(&rest), rest.len()), (alone, rest.iter().count()));
+    assert_eq!(names(first), words[0]);
+}
+
+proptest! {
+    #[test]
+    fn sets_are_combined_as_sets(
+        words in proptest::collection::vec(proptest::collection::btree_set(member(), 0..120), 1..4),
+        ints in 0..60usize, entries in 0..40usize,
+    ) {
+        check_algebra(&words, &limits(ints, entries, 64));
+    }
+}
+
+#[test]
+fn large_sets_are_combined_as_sets() {
+    let l = Limits::default();
+    let range =
+        |numbers: std::ops::Range<usize>| numbers.map(|n| format!("m{n}").into_bytes()).collect::<BTreeSet<_>>();
+    check_algebra(&[range(0..20_000), range(9_000..30_000)], &l);
+    check_algebra(&[range(0..700), range(300..9_000), range(0..500)], &l);
+    check_algebra(&[range(0..9_000), range(0..3), range(8_999..9_001), range(20_000..20_200)], &l);
+    let union = Set::union(&[&of(range(0..30_000), &l), &of(range(0..31_000), &l)], &l);
+    let (plain, each) = (of(range(0..31_000), &l).memory_bytes() as f64, union.memory_bytes() as f64);
+    assert!(each < plain * 1.2, "{each} bytes instead of {plain}");
+}
