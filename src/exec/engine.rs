@@ -58,6 +58,10 @@ pub struct Hooks {
     pub more_on_disk: fn(&Engine),
 }
 
+/// How nice the lazy-free thread is. Not the nicest: what waits for it is memory.
+#[cfg(target_os = "linux")]
+const LAZY_FREE_NICE: i32 = 5;
+
 /// How many keys the lazy-free thread has still to give back, and has given back.
 #[derive(Default)]
 pub struct Freeing {
@@ -94,6 +98,9 @@ impl Engine {
         let freeing = Arc::new(Freeing::default());
         let counts = freeing.clone();
         let spawned = lazy_free.spawn(move || {
+            // Clients come first; a lower priority that is not given is no harm. On Linux it is this thread's alone.
+            #[cfg(target_os = "linux")]
+            let _ = rustix::process::setpriority_process(None, LAZY_FREE_NICE);
             for (g, bytes) in rubbish {
                 let keys = keys_in(&g);
                 drop(g);

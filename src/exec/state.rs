@@ -54,6 +54,8 @@ pub struct State {
     pub snapshot_epoch: AtomicU32,
     /// Writers put more into the running snapshot than its sink takes: clients are slowed down.
     pub snapshot_behind: AtomicBool,
+    /// Twice as much: not only those who write much.
+    pub snapshot_far_behind: AtomicBool,
     /// More is written while replicas sync than the disk takes: the same.
     pub spill_behind: AtomicBool,
     /// One of the two has caught up: those who waited may go on.
@@ -76,15 +78,17 @@ const GIVE_WAY: Duration = Duration::from_millis(5);
 const GIVE_WAY_TO_DISK: Duration = Duration::from_millis(100);
 
 impl State {
-    /// Whether writers are to give way.
+    /// Whether a client is to give way that has sent `much`, or not.
     #[inline]
-    pub fn is_behind(&self) -> bool {
-        self.snapshot_behind.load(Relaxed) || self.spill_behind.load(Relaxed)
+    pub fn is_behind(&self, much: bool) -> bool {
+        self.spill_behind.load(Relaxed)
+            || self.snapshot_behind.load(Relaxed) && (much || self.snapshot_far_behind.load(Relaxed))
     }
 
     /// What writers brought was taken: they may bring more. `flag` is one of the two.
     pub fn caught_up(&self, flag: &AtomicBool) {
         if flag.swap(false, Relaxed) {
+            self.snapshot_far_behind.store(false, Relaxed);
             self.caught_up.notify_waiters();
         }
     }
@@ -94,7 +98,7 @@ impl State {
         let mut caught_up = pin!(self.caught_up.notified());
         // Registered before looking, so that no news in between is missed.
         caught_up.as_mut().enable();
-        if self.is_behind() {
+        if self.is_behind(true) {
             let patience = if self.spill_behind.load(Relaxed) { GIVE_WAY_TO_DISK } else { GIVE_WAY };
             let _ = tokio::time::timeout(patience, caught_up).await;
         }

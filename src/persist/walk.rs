@@ -3,6 +3,7 @@
 //! A writer that comes to a segment before the walker puts its old content into the same stream. Knows neither files nor
 //! sockets, and not why the data is wanted.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -96,39 +97,60 @@ struct Buffer {
     bytes: Vec<u8>,
 }
 
-impl PreImage for Saved {
-    fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>, bringer: Bringer) {
-        let mut buffer = self.buffer.lock();
-        let (mut keys, before) = (0, buffer.bytes.len());
+thread_local! {
+    /// What is being saved on this thread; its room is used again.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread keeps no more room for what it saves next.
+const SCRATCH_KEPT_BYTES: usize = 256 << 10;
+
+impl Saved {
+    fn put_entries(&self, out: &mut Vec<u8>, entries: &mut dyn Iterator<Item = &Entry>) -> u64 {
+        let mut keys = 0;
         for entry in entries {
             keys += 1;
             if self.form == Form::Requests {
-                if buffer.db.replace(db) != Some(db) {
-                    values::put_select_db(&mut buffer.bytes, db);
-                }
-                values::put_entry(&mut buffer.bytes, entry);
+                values::put_entry(out, entry);
                 continue;
             }
-            if buffer.db != Some(db) {
-                put_select_db(&mut buffer.bytes, db);
-                buffer.db = Some(db);
+            let (key, value) = (entry.key(), entry.value().into());
+            put_key(out, key, value, entry.expire_ms(), self.traces.of(entry), &self.options);
+        }
+        keys
+    }
+}
+
+impl PreImage for Saved {
+    /// Only the outcome is put into the buffer behind its lock: who saves another shard meanwhile need not wait.
+    fn save(&self, db: u32, entries: &mut dyn Iterator<Item = &Entry>, bringer: Bringer) {
+        let mut own = SCRATCH.take();
+        let keys = self.put_entries(&mut own, entries);
+        let waiting = {
+            let mut buffer = self.buffer.lock();
+            if buffer.db.replace(db) != Some(db) {
+                match self.form {
+                    Form::Requests => values::put_select_db(&mut buffer.bytes, db),
+                    Form::Rdb(_) | Form::AofBase => put_select_db(&mut buffer.bytes, db),
+                }
             }
-            put_key(
-                &mut buffer.bytes,
-                entry.key(),
-                entry.value().into(),
-                entry.expire_ms(),
-                self.traces.of(entry),
-                &self.options,
-            );
-        }
+            buffer.bytes.extend_from_slice(&own);
+            buffer.bytes.len()
+        };
         self.keys.fetch_add(keys, Relaxed);
+        let state = &self.engine.state;
         if bringer == Bringer::Writer {
-            self.engine.state.snapshot_kept_bytes.fetch_add((buffer.bytes.len() - before) as u64, Relaxed);
+            state.snapshot_kept_bytes.fetch_add(own.len() as u64, Relaxed);
         }
-        if buffer.bytes.len() > self.budget_bytes {
-            self.engine.state.snapshot_behind.store(true, Relaxed);
+        if waiting > self.budget_bytes {
+            state.snapshot_behind.store(true, Relaxed);
+            if waiting > 2 * self.budget_bytes {
+                state.snapshot_far_behind.store(true, Relaxed);
+            }
         }
+        own.clear();
+        own.shrink_to(SCRATCH_KEPT_BYTES);
+        SCRATCH.set(own);
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn stream(mut connection: Connection) {
                 return;
             }
         }
-        if applier.engine.state.is_behind() {
+        if applier.engine.state.is_behind(true) {
             applier.engine.state.give_way().await;
         }
         if std::mem::take(&mut applier.ack_wanted) {

@@ -37,6 +37,8 @@ enum Woken {
     TimeUp,
     /// CLIENT PAUSE is over.
     Unpaused,
+    /// Others of this worker had their turn.
+    Turn,
     Failed,
 }
 
@@ -48,6 +50,8 @@ enum Waiting {
     Command(Blocked),
     /// CLIENT PAUSE; the command is executed again then.
     Pause(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// The turn of others: there are requests left of those that were read.
+    Turn(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 /// A blocked command, and its time.
@@ -76,6 +80,18 @@ impl Blocked {
         }
         Poll::Pending
     }
+}
+
+/// Others of this worker wait no longer for one connection's requests, however many it has sent at once. Looked at every
+/// so many requests: one that makes a running snapshot keep what it changes may take a hundred microseconds.
+const TURN_US: u64 = 1000;
+const TURN_LOOK: usize = 8;
+
+/// Who has sent less has not done much to put a snapshot behind, and gives way only when it is far behind.
+const MUCH_INPUT: usize = 4 << 10;
+
+fn took_us(started_ticks: u64) -> u64 {
+    clock::ticks_to_us(clock::ticks().saturating_sub(started_ticks))
 }
 
 /// Unread input of a blocked client is kept, but not without end.
@@ -166,6 +182,7 @@ impl<S: Socket + 'static> Conn<S> {
                     self.session.handle.last_active_ms.store(clock::now_ms(), Relaxed);
                     waiting = Waiting::No;
                 }
+                Woken::Turn => waiting = Waiting::No,
                 Woken::Read(n) => {
                     self.engine.stats.network(self.worker.0, n, 0);
                     self.session.handle.net_in_bytes.fetch_add(n as u64, Relaxed);
@@ -174,30 +191,31 @@ impl<S: Socket + 'static> Conn<S> {
                     }
                     match waiting {
                         Waiting::No => {}
-                        Waiting::Command(_) | Waiting::Pause(_) => continue,
+                        Waiting::Command(_) | Waiting::Pause(_) | Waiting::Turn(_) => continue,
                     }
                 }
             }
-            if self.engine.state.is_behind() {
+            if self.engine.state.is_behind(self.input.buffered_bytes() >= MUCH_INPUT) {
                 self.engine.state.give_way().await;
             }
-            let next = if self.closing { Next::Close } else { self.execute() };
+            let next = if self.closing { Some(Next::Close) } else { self.execute() };
             match next {
-                Next::More => {}
-                Next::Close => self.closing = true,
-                Next::Wait(wait) => {
+                None => waiting = Waiting::Turn(Box::pin(tokio::task::yield_now())),
+                Some(Next::More) => {}
+                Some(Next::Close) => self.closing = true,
+                Some(Next::Wait(wait)) => {
                     if wait.ending.is_none() {
                         self.session.handle.set(flag::BLOCKED, true);
                     }
                     waiting = Waiting::Command(Blocked::new(wait));
                 }
-                Next::Paused { writes } => {
+                Some(Next::Paused { writes }) => {
                     self.session.handle.set(flag::BLOCKED, true);
                     let engine = self.engine.clone();
                     let over = async move { engine.pause.over(writes).await };
                     waiting = Waiting::Pause(Box::pin(over));
                 }
-                Next::Takeover(t) => {
+                Some(Next::Takeover(t)) => {
                     // Who takes over has counted this connection in already, and finds the socket broken.
                     let _ = self.flush().await;
                     return Some(t);
@@ -241,10 +259,17 @@ impl<S: Socket + 'static> Conn<S> {
                     return Poll::Ready(Woken::Unpaused);
                 }
             }
+            // Nobody may push the point further off that the replies wait for.
+            Waiting::Turn(others) => {
+                if self.hold.is_none() && others.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Woken::Turn);
+                }
+            }
         }
         let may_read = match waiting {
             // Nobody may push the point further off that the replies wait for.
             Waiting::No => !self.closing && self.hold.is_none(),
+            Waiting::Turn(_) => false,
             // A blocked client is still read, to learn that it left.
             Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
         };
@@ -304,21 +329,21 @@ impl<S: Socket + 'static> Conn<S> {
         std::future::poll_fn(|cx| self.poll_send(cx)).await
     }
 
-    /// Executes what was received, as far as it goes.
-    fn execute(&mut self) -> Next {
+    /// Executes what was received, as far as it goes. `None`: there is more, but it is the turn of others.
+    fn execute(&mut self) -> Option<Next> {
         let (started, mut commands) = (clock::ticks(), 0);
-        let next = self.execute_batches(&mut commands);
+        let next = self.execute_batches(started, &mut commands);
         // Writes of others count as well: who has seen one must not lose it.
         let end = self.engine.log.end_offset();
         if self.engine.durable.holds(end) && !self.out.is_empty() {
             self.hold = Some(end);
         }
-        let took_us = clock::ticks_to_us(clock::ticks().saturating_sub(started));
+        let took_us = took_us(started);
         self.engine.stats.cycle(self.worker.0, took_us, commands);
         next
     }
 
-    fn execute_batches(&mut self, commands: &mut u64) -> Next {
+    fn execute_batches(&mut self, started: u64, commands: &mut u64) -> Option<Next> {
         let engine = self.engine.clone();
         let mut runner = Runner::new(&engine, self.worker, Source::Client);
         self.out.set_full_at(runner.output_max(&self.session));
@@ -335,7 +360,7 @@ impl<S: Socket + 'static> Conn<S> {
                         engine.stats.error(&reply);
                         self.out.error(&reply);
                     }
-                    return Next::Close;
+                    return Some(Next::Close);
                 }
                 if self.batch.is_empty() {
                     if self.input.is_mid_request() {
@@ -343,7 +368,7 @@ impl<S: Socket + 'static> Conn<S> {
                         self.input.spare();
                     }
                     self.note_input();
-                    return Next::More;
+                    return Some(Next::More);
                 }
             }
             *commands += (self.batch.len() - self.at) as u64;
@@ -353,12 +378,17 @@ impl<S: Socket + 'static> Conn<S> {
                 let argv = self.batch.argv(&self.input, self.at);
                 let raw = self.batch.raw(&self.input, self.at);
                 match runner.run(&mut self.session, p, argv, raw, &mut self.out) {
+                    Next::More if self.at % TURN_LOOK == TURN_LOOK - 1 && took_us(started) > TURN_US => {
+                        self.at += 1;
+                        engine.log.notify_readers();
+                        return None;
+                    }
                     Next::More => self.at += 1,
                     other => {
                         engine.log.notify_readers();
                         // What is paused is the same request again, later.
                         self.at += usize::from(!matches!(other, Next::Paused { .. }));
-                        return other;
+                        return Some(other);
                     }
                 }
             }

@@ -150,3 +150,21 @@ fn a_reply_without_end_ends_where_its_client_is_closed() {
         s.check("ping", "+PONG");
     }
 }
+
+#[test]
+fn a_client_that_sends_much_at_once_leaves_the_others_their_turn() {
+    const SENT: i64 = 400;
+    let s = Server::start(Kind::Pando, &["io-threads 1"]);
+    let (mut much, mut little) = (s.client(), s.client());
+    s.run("setbit big 33554431 1");
+    // So little that one read brings all of it, and far more work than one turn.
+    much.send_raw("bitcount big\r\nincr done\r\n".repeat(SENT as usize).as_bytes());
+    much.read();
+    let done: i64 = little.run("get done").text().parse().expect("a number");
+    assert!(done < SENT, "nobody was served before all {SENT} were done");
+    // And its replies come in order.
+    for n in 1..=done {
+        assert_eq!(much.read().int(), n);
+        assert_eq!(much.read().int(), 1, "the bit is counted once more");
+    }
+}
