@@ -22,7 +22,7 @@ use super::block::{self, Service};
 use super::call::{Call, Flow, Handler, Takeover, Wait};
 use super::client::flag;
 use super::engine::Engine;
-use super::gate::{Gate, WorkerId};
+use super::gate::{AllGates, Gate, WorkerId, step_aside};
 use super::monitor::{note, show_if_watched as show};
 use super::multi::Queued;
 use super::propagate::Effects;
@@ -125,6 +125,8 @@ pub struct Runner<'e> {
     /// The stream is no longer our master's: nothing more of it is carried out.
     stale: bool,
     room: Room,
+    /// What clients write here is for our own file, and not in our master's stream.
+    local: bool,
     /// Clock of the last command's end, in `clock::ticks`.
     ticks: u64,
 }
@@ -144,6 +146,7 @@ impl<'e> Runner<'e> {
             passed: Passed::default(),
             stale: false,
             room: Room::Unlimited,
+            local: false,
             ticks: clock::ticks(),
         };
         me.refresh();
@@ -176,6 +179,7 @@ impl<'e> Runner<'e> {
             self.role_epoch = state.role_epoch();
         }
         let replica = state.is_replica();
+        self.local = replica && !s.replica_read_only && s.appendonly && self.source == Source::Client;
         self.unit.policy = match self.source {
             Source::Master | Source::File => ExpirePolicy::Ignore,
             Source::Client if replica || self.engine.pause.current(self.unit.now_ms).is_some() => ExpirePolicy::Hide,
@@ -568,11 +572,22 @@ impl<'e> Runner<'e> {
         out: &mut Reply,
     ) -> Next {
         let engine = self.engine;
-        if self.gate.is_none() {
-            self.gate = Some(engine.gates.pass(self.worker));
+        let local = self.local && command.row.flags.has(row_flag::WRITE);
+        let mut alone = None;
+        if local {
+            alone = Some(self.for_itself());
+        }
+        if local || self.gate.is_none() {
+            if !local {
+                self.gate = Some(engine.gates.pass(self.worker));
+            }
             if let Some(barred) = self.barred(session, command.row, command.row.flags, out) {
                 return barred;
             }
+        }
+        let (keep, policy) = (keep && !local, self.unit.policy);
+        if local && policy == ExpirePolicy::Hide {
+            self.unit.policy = ExpirePolicy::Local;
         }
         self.quiet(session);
         let mut args = command.args(argv);
@@ -642,14 +657,31 @@ impl<'e> Runner<'e> {
                 out.error(&e);
             }
         }
+        if self.source == Source::Master && !data.unit.ready.is_empty() {
+            // Who is served now goes on behind it.
+            self.passed.applied(session);
+            self.passed.append(engine);
+        }
         Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
             .follow_up(&mut data);
         drop(data);
         if !keep {
             self.held = None;
         }
+        if local {
+            self.unit.policy = policy;
+        }
         self.settle();
+        drop(alone);
         next
+    }
+
+    /// A client's write on a replica is carried out alone: what was applied of the master's stream is in the log then, so
+    /// that our own file has both in their order.
+    #[cold]
+    fn for_itself(&mut self) -> AllGates<'e> {
+        self.leave_gate();
+        step_aside(|| self.engine.gates.take_all())
     }
 
     fn run_session(

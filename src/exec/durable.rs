@@ -18,6 +18,10 @@ pub struct Durable {
     /// Replies that tell of nothing behind this offset may be sent. `Release` in [`Durable::release`] pairs with the
     /// `Acquire` of whoever sends: the write or flush happened before.
     released: AtomicI64,
+    /// Requests that were carried out and are not in the log (those of clients of a replica), and how many of them may be
+    /// told of. The orderings are as above.
+    locals: AtomicU64,
+    locals_released: AtomicU64,
     waiting: Mutex<Vec<(i64, Waker)>>,
     /// Everything up to here is on disk, in the log's history of that number.
     on_disk: AtomicI64,
@@ -32,6 +36,8 @@ impl Default for Durable {
     fn default() -> Self {
         Self {
             released: AtomicI64::new(i64::MAX),
+            locals: AtomicU64::new(0),
+            locals_released: AtomicU64::new(u64::MAX),
             waiting: Mutex::default(),
             on_disk: AtomicI64::new(NOWHERE),
             history: AtomicU64::new(0),
@@ -46,6 +52,24 @@ impl Durable {
     #[inline]
     pub fn holds(&self, offset: i64) -> bool {
         offset > self.released.load(Ordering::Acquire)
+            || self.locals.load(Relaxed) > self.locals_released.load(Ordering::Acquire)
+    }
+
+    /// What was written up to here may be told of: the offset to which whoever passes the log on may go.
+    #[inline]
+    pub fn released(&self) -> i64 {
+        self.released.load(Ordering::Acquire)
+    }
+
+    /// A request was carried out that is not in the log. To be called with the log's lock held, where the file's writer is
+    /// told of it.
+    pub fn note_local(&self) {
+        self.locals.fetch_add(1, Relaxed);
+    }
+
+    /// How many there were. To be asked behind all gates.
+    pub fn locals(&self) -> u64 {
+        self.locals.load(Relaxed)
     }
 
     /// Ready once replies up to `offset` may be sent.
@@ -62,12 +86,14 @@ impl Durable {
         Poll::Pending
     }
 
-    /// Lets replies go up to this offset, no further; `i64::MAX`: all of them.
-    pub fn release(&self, upto: i64) {
+    /// Lets replies go up to this offset, no further, and to so many requests that are not in the log; the highest number:
+    /// all of them.
+    pub fn release(&self, upto: i64, locals: u64) {
+        self.locals_released.store(locals, Ordering::Release);
         self.released.store(upto, Ordering::Release);
         let free: Vec<_> = {
             let mut waiting = self.waiting.lock();
-            waiting.extract_if(.., |(offset, _)| *offset <= upto).collect()
+            waiting.extract_if(.., |(offset, _)| !self.holds(*offset)).collect()
         };
         free.into_iter().for_each(|(_, waker)| waker.wake());
     }
@@ -132,17 +158,17 @@ mod tests {
     fn replies_wait_for_their_offset() {
         let durable = Durable::default();
         assert!(!durable.holds(i64::MAX));
-        durable.release(10);
+        durable.release(10, u64::MAX);
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
         let mut cx = Context::from_waker(&waker);
         assert_eq!(durable.poll_released(10, &mut cx), Poll::Ready(()));
         assert_eq!(durable.poll_released(11, &mut cx), Poll::Pending);
         assert_eq!(durable.poll_released(20, &mut cx), Poll::Pending);
-        durable.release(15);
+        durable.release(15, u64::MAX);
         assert_eq!(count.0.load(Relaxed), 1);
         assert_eq!(durable.poll_released(11, &mut cx), Poll::Ready(()));
-        durable.release(i64::MAX);
+        durable.release(i64::MAX, u64::MAX);
         assert_eq!(count.0.load(Relaxed), 2);
     }
 

@@ -31,6 +31,9 @@ pub fn cycle(engine: &Arc<Engine>, budget_us: i64) {
         expire_own(engine, budget_us);
         return;
     }
+    if rests(engine) {
+        return;
+    }
     // Whoever was left out for lack of time comes first in the next round.
     let first = state.expire_shard.load(Relaxed);
     for i in 0..engine.ks.shards() {
@@ -47,6 +50,33 @@ pub fn cycle(engine: &Arc<Engine>, budget_us: i64) {
         }
     }
     note_time(engine, started);
+}
+
+/// How long a master that restarted leaves what expired meanwhile, while nobody has heard of it yet.
+const REST_MS: i64 = 30_000;
+
+/// A master has come back. It may be told to follow another before it has done anything, and can go on where it was only if
+/// it has deleted nothing of its own accord: what the other has done since may have kept a key alive.
+pub fn rest(engine: &Engine) {
+    engine.state.expiry_rests_at.store(engine.log.end_offset(), Relaxed);
+    engine.state.expiry_rests_until_ms.store(clock::mono_ms() + REST_MS, Relaxed);
+}
+
+/// Somebody goes on from here.
+pub fn no_rest(engine: &Engine) {
+    engine.state.expiry_rests_until_ms.store(0, Relaxed);
+}
+
+fn rests(engine: &Engine) -> bool {
+    let until_ms = engine.state.expiry_rests_until_ms.load(Relaxed);
+    if until_ms == 0 {
+        return false;
+    }
+    let rests = clock::mono_ms() < until_ms && engine.log.end_offset() == engine.state.expiry_rests_at.load(Relaxed);
+    if !rests {
+        no_rest(engine);
+    }
+    rests
 }
 
 fn note_time(engine: &Engine, started_us: i64) {
@@ -95,6 +125,9 @@ fn expire_own(engine: &Arc<Engine>, budget_us: i64) {
         if data.peek(Key::new(&key)).is_none_or(|entry| entry.expire_ms().is_none()) {
             own.lock().remove(&(db, key.clone()));
         }
+        let mut effects = Effects::default();
+        effects.gone(&mut data.unit.gone);
+        effects.append(engine);
         let worker = engine.gates.outsider();
         Service { engine, worker, settings: &settings, forbidden: 0 }.follow_up(&mut data);
         drop(data);

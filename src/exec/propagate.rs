@@ -26,6 +26,24 @@ impl Op<'_> {
             Self::Gone(gone) => gone.db,
         }
     }
+
+    /// `lazy`: what went away by itself is freed by another thread.
+    fn encode(&self, out: &mut Vec<u8>, lazy: bool) {
+        match self {
+            Self::Raw(_, raw) => out.extend_from_slice(raw),
+            Self::Words(_, argv) => encode_command(out, argv.iter()),
+            Self::Owned(_, argv) => encode_command(out, argv.as_argv().iter()),
+            Self::Gone(gone) if gone.fields.is_empty() => {
+                let word: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+                encode_command(out, [word, &gone.key]);
+            }
+            Self::Gone(Gone { key, fields, .. }) => {
+                for field in fields {
+                    encode_command(out, [b"HDEL", &**key, field]);
+                }
+            }
+        }
+    }
 }
 
 /// The effects of one unit, in order.
@@ -72,28 +90,29 @@ impl<'a> Effects<'a> {
 
     /// Appends all of it as one contiguous block. Gives the log's end then, if anything was written.
     pub fn append(self, engine: &Engine) -> Option<i64> {
-        // A replica's log holds its master's stream and nothing else; what clients write on a writable replica stays here.
-        if self.ops.is_empty() || !engine.log.is_active() || engine.state.is_replica() {
+        if self.ops.is_empty() || !engine.log.is_active() {
             return None;
         }
-        // As stock: one request stands alone, several are wrapped so that a replica applies all or none.
-        let wrap = self.ops.len() > 1;
-        let moment_s = engine.durable.wants_moments().then(|| clock::now_ms() / 1000);
+        if engine.state.is_replica() {
+            self.append_local(engine);
+            return None;
+        }
+        let moment_s = moment_s(engine);
         let end = engine.log.with(|log| {
             if let Some(unix_s) = moment_s {
                 log.moment(unix_s);
             }
+            let lazy = engine.config.now().lazyfree_lazy_expire;
             let mut scratch = Vec::new();
-            if wrap {
+            if self.is_wrapped() {
                 // Of no database: as since 7.2, what selects one stands within the transaction.
                 encode_command(&mut scratch, [b"MULTI"]);
             }
             for (i, op) in self.ops.iter().enumerate() {
-                let db = op.db();
-                if log.selected_db() != db as i32 {
-                    let mut text = itoa::Buffer::new();
-                    encode_command(&mut scratch, [&b"SELECT"[..], text.format(db).as_bytes()]);
-                    log.set_selected_db(db as i32);
+                let db = op.db() as i32;
+                if log.selected_db() != db {
+                    encode_select(&mut scratch, db);
+                    log.set_selected_db(db);
                 }
                 let aside = self.asides.contains(&i);
                 if aside {
@@ -102,34 +121,18 @@ impl<'a> Effects<'a> {
                     scratch.clear();
                 }
                 let first = log.offset() + 1;
-                match op {
-                    Op::Raw(_, raw) if scratch.is_empty() => {
-                        log.write(raw);
-                        if !aside {
-                            continue;
-                        }
-                    }
-                    Op::Raw(_, raw) => scratch.extend_from_slice(raw),
-                    Op::Words(_, argv) => encode_command(&mut scratch, argv.iter()),
-                    Op::Owned(_, argv) => encode_command(&mut scratch, argv.as_argv().iter()),
-                    Op::Gone(gone) if gone.fields.is_empty() => {
-                        let lazy = engine.config.now().lazyfree_lazy_expire;
-                        let word: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
-                        encode_command(&mut scratch, [word, &gone.key]);
-                    }
-                    Op::Gone(Gone { key, fields, .. }) => {
-                        for field in fields {
-                            encode_command(&mut scratch, [b"HDEL", &**key, field]);
-                        }
-                    }
+                if let (Op::Raw(_, raw), true) = (op, scratch.is_empty()) {
+                    log.write(raw);
+                } else {
+                    op.encode(&mut scratch, lazy);
+                    log.write(&scratch);
+                    scratch.clear();
                 }
-                log.write(&scratch);
-                scratch.clear();
                 if aside {
                     log.aside(first, log.offset());
                 }
             }
-            if wrap {
+            if self.is_wrapped() {
                 encode_command(&mut scratch, [b"EXEC"]);
                 log.write(&scratch);
             }
@@ -138,4 +141,63 @@ impl<'a> Effects<'a> {
         engine.watch_log(end);
         Some(end)
     }
+
+    /// As stock: one request stands alone, several are wrapped so that whoever reads them applies all or none.
+    fn is_wrapped(&self) -> bool {
+        self.ops.len() > 1
+    }
+
+    /// A replica's log holds its master's stream and nothing else: what clients write on a writable one is for its own file
+    /// alone. They wrote behind all gates, so that everything of the stream that was applied before is in the log. (What expires
+    /// or is evicted here goes by itself: it may come a little before what our master did to that key.)
+    fn append_local(self, engine: &Engine) {
+        if self.asides.len() == self.ops.len() {
+            return;
+        }
+        let moment_s = moment_s(engine);
+        engine.log.with(|log| {
+            if !log.wants_marks() {
+                return;
+            }
+            if let Some(unix_s) = moment_s {
+                log.moment(unix_s);
+            }
+            let lazy = engine.config.now().lazyfree_lazy_expire;
+            let (mut requests, mut selected) = (Vec::new(), log.selected_db());
+            if self.is_wrapped() {
+                encode_command(&mut requests, [b"MULTI"]);
+            }
+            for (i, op) in self.ops.iter().enumerate() {
+                if self.asides.contains(&i) {
+                    continue;
+                }
+                let db = op.db() as i32;
+                if selected != db {
+                    encode_select(&mut requests, db);
+                    selected = db;
+                }
+                op.encode(&mut requests, lazy);
+            }
+            if self.is_wrapped() {
+                encode_command(&mut requests, [b"EXEC"]);
+            }
+            // The stream goes on where it was.
+            let stream_db = log.selected_db();
+            if stream_db >= 0 && stream_db != selected {
+                encode_select(&mut requests, stream_db);
+            }
+            log.local(&requests);
+            engine.durable.note_local();
+        });
+        engine.log.notify_readers();
+    }
+}
+
+fn moment_s(engine: &Engine) -> Option<i64> {
+    engine.durable.wants_moments().then(|| clock::now_ms() / 1000)
+}
+
+fn encode_select(out: &mut Vec<u8>, db: i32) {
+    let mut text = itoa::Buffer::new();
+    encode_command(out, [&b"SELECT"[..], text.format(db).as_bytes()]);
 }

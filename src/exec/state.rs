@@ -70,6 +70,9 @@ pub struct State {
     pub own_expiring: Mutex<BTreeSet<(usize, Box<[u8]>)>>,
     /// The shard at which the active expiry cycle begins its next round.
     pub expire_shard: AtomicU32,
+    /// The cycle rests until this, mono ms, or until the log ends elsewhere than there; 0: it does not.
+    pub expiry_rests_until_ms: AtomicI64,
+    pub expiry_rests_at: AtomicI64,
 }
 
 /// A sink may stand still for good: nobody waits longer than this for it.

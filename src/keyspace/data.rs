@@ -178,7 +178,7 @@ impl<'a> Data<'a> {
 
     #[cold]
     fn expire_now(&mut self, key: Key<'_>) {
-        if self.unit.policy != ExpirePolicy::Delete {
+        if !self.unit.policy.deletes() {
             return;
         }
         if let Some(entry) = self.take(key) {

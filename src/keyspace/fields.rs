@@ -5,7 +5,7 @@
 use super::data::Data;
 use super::event::EventClass;
 use super::key::Key;
-use super::unit::{ExpirePolicy, Gone};
+use super::unit::Gone;
 use super::value::Aggregate;
 use crate::ds::hash::Hash;
 
@@ -51,7 +51,7 @@ impl Data<'_> {
         let mut gone = Vec::new();
         let entry = self.shard(key.hash).dbs[db].dict.get(key.hash, key.bytes);
         let due = entry.is_some_and(|e| !over(e.expire_ms()) && over(e.value().deadline()));
-        if !due || self.unit.policy != ExpirePolicy::Delete {
+        if !due || !self.unit.policy.deletes() {
             return (gone, false);
         }
         let moved = self.update(key, |entry| {

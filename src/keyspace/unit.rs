@@ -15,6 +15,8 @@ pub enum ExpirePolicy {
     Delete,
     /// A replica, or a paused master: it is as if it were not there, but it stays until the master says DEL.
     Hide,
+    /// A client that writes on a replica: delete it, and tell our own file.
+    Local,
     /// The master's own stream: what it writes to exists.
     Ignore,
 }
@@ -110,6 +112,14 @@ impl Default for Unit {
     }
 }
 
+impl ExpirePolicy {
+    /// Whether a lookup deletes what is over.
+    #[inline]
+    pub fn deletes(self) -> bool {
+        matches!(self, Self::Delete | Self::Local)
+    }
+}
+
 impl Unit {
     /// Records an event if anybody listens to its class.
     #[inline]
@@ -122,7 +132,7 @@ impl Unit {
     /// To be called when a key got an expiry.
     #[inline]
     pub fn got_expiry(&mut self, db: usize, key: &[u8]) {
-        if self.policy == ExpirePolicy::Hide {
+        if matches!(self.policy, ExpirePolicy::Hide | ExpirePolicy::Local) {
             self.own_expiring.push((db, key.into()));
         }
     }

@@ -270,6 +270,16 @@ impl Log {
         }
     }
 
+    /// How many remarks were made since the reader that wants them came.
+    pub fn marks_made(&self) -> u64 {
+        self.state.lock().marks.as_ref().map_or(0, Marks::made)
+    }
+
+    /// Whether there are remarks that were not taken.
+    pub fn has_marks(&self) -> bool {
+        self.state.lock().marks.as_ref().is_some_and(|marks| marks.len() > 0)
+    }
+
     /// The reader that wanted remarks goes.
     pub fn forget_marks(&self) {
         self.state.lock().marks = None;
@@ -454,6 +464,27 @@ impl Appender<'_> {
         let first = self.offset() + 1;
         if let Some(marks) = self.marks {
             marks.moment(first, unix_s);
+        }
+    }
+
+    /// Whether there is a reader for what is not in the log.
+    pub fn wants_marks(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    /// Remarks that these requests were carried out before what is written next, and are not part of the log.
+    pub fn local(&mut self, requests: &[u8]) {
+        let first = self.offset() + 1;
+        if let Some(marks) = self.marks {
+            marks.local(first, requests);
+        }
+    }
+
+    /// Remarks that the history goes by these names from here on.
+    pub fn names(&mut self, names: Option<Arc<[u8]>>) {
+        let first = self.offset() + 1;
+        if let Some(marks) = self.marks {
+            marks.names(first, names);
         }
     }
 

@@ -4,30 +4,34 @@
 //! Kept only while such a reader is there. Must not know what it keeps them for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-/// One remark. Remarks lie in the order of their offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One remark. Remarks lie in the order of their offsets, and those of one offset in the order in which they were made.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// From the first to the last of these offsets there is no data: a sign of life, a message to subscribers.
     Aside { first: i64, last: i64 },
     /// What begins at this offset was done in this second of Unix time.
     Moment { first: i64, unix_s: i64 },
+    /// Before this offset stand requests that are data but not in the log: what clients write on a replica.
+    Local { first: i64, requests: Arc<[u8]> },
+    /// From this offset on the history goes by other names, or by none.
+    Names { first: i64, names: Option<Arc<[u8]>> },
 }
 
 impl Mark {
-    /// Where what it is about begins.
-    pub fn first(self) -> i64 {
+    /// Where what it is about begins. All but asides lie before that byte and have no length.
+    pub fn first(&self) -> i64 {
         match self {
-            Self::Aside { first, .. } | Self::Moment { first, .. } => first,
+            Self::Aside { first, .. }
+            | Self::Moment { first, .. }
+            | Self::Local { first, .. }
+            | Self::Names { first, .. } => *first,
         }
     }
 
-    /// The last byte that it concerns; a moment lies before its first.
-    pub fn last(self) -> i64 {
-        match self {
-            Self::Aside { last, .. } => last,
-            Self::Moment { first, .. } => first,
-        }
+    pub fn is_aside(&self) -> bool {
+        matches!(self, Self::Aside { .. })
     }
 }
 
@@ -35,6 +39,8 @@ impl Mark {
 pub(super) struct Marks {
     list: VecDeque<Mark>,
     last_s: i64,
+    /// Of all that were ever made.
+    made: u64,
 }
 
 impl Marks {
@@ -44,20 +50,39 @@ impl Marks {
 
     /// Forgets those behind the first `n`.
     pub fn truncate(&mut self, n: usize) {
+        self.made -= self.list.len().saturating_sub(n) as u64;
         self.list.truncate(n);
+    }
+
+    /// How many were made so far.
+    pub fn made(&self) -> u64 {
+        self.made
+    }
+
+    fn push(&mut self, mark: Mark) {
+        self.made += 1;
+        self.list.push_back(mark);
     }
 
     pub fn aside(&mut self, first: i64, last: i64) {
         if last >= first {
-            self.list.push_back(Mark::Aside { first, last });
+            self.push(Mark::Aside { first, last });
         }
+    }
+
+    pub fn local(&mut self, first: i64, requests: &[u8]) {
+        self.push(Mark::Local { first, requests: requests.into() });
+    }
+
+    pub fn names(&mut self, first: i64, names: Option<Arc<[u8]>>) {
+        self.push(Mark::Names { first, names });
     }
 
     /// Once for each second.
     pub fn moment(&mut self, first: i64, unix_s: i64) {
         if unix_s > self.last_s {
             self.last_s = unix_s;
-            self.list.push_back(Mark::Moment { first, unix_s });
+            self.push(Mark::Moment { first, unix_s });
         }
     }
 

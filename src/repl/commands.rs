@@ -201,7 +201,7 @@ fn begin(call: &mut Call<'_>, asked: Option<(Vec<u8>, ReplOffset)>) -> Result<Fl
         if !partial {
             start_over(&engine, &repl, replica, &feed, call.now_ms);
         }
-        repl.add_feed(feed.clone());
+        repl.add_feed(&engine, feed.clone());
         // It may fall behind from here on.
         engine.state.log_watched_at.store(0, Relaxed);
         repl.count_good_replicas(&engine);
@@ -284,6 +284,7 @@ fn start_over(engine: &Engine, repl: &Repl, replica: Replica, feed: &FeedHandle,
         // Without a log our offset stood still while the data changed: that history is nobody's to go on from.
         repl.start_new_history();
         engine.log.create_backlog();
+        repl.tell_names(engine);
         let identity = repl.identity();
         notes.push(Note::notice(format!(
             "Replication backlog created, my new replication IDs are '{}' and '{}'",

@@ -35,6 +35,7 @@ use super::state::{Repl, log};
 use crate::base::clock;
 use crate::exec::call::Socket;
 use crate::exec::client::ClientHandle;
+use crate::exec::durable::Durable;
 use crate::exec::{Engine, Session};
 use crate::oplog::{Chunk, Cursor};
 use crate::resp::{Argv, Batch, Input, Limits, OwnedArgv};
@@ -546,12 +547,22 @@ impl Feed {
             // The log holds another history now; this replica has to ask anew.
             return Poll::Ready(Err(End::Killed));
         }
-        let mut chunks = cursor.read(STREAM_BYTES);
-        if chunks.is_empty() {
+        // What clients are not told of before it is in the append-only file, replicas are not either: else they would have
+        // what we do not after a crash, and no way to go on with us.
+        let durable = &self.engine.durable;
+        let mut chunks = cursor.read(STREAM_BYTES.min(released(durable, cursor)));
+        if chunks.is_empty() && cursor.lag_bytes() == 0 {
             self.log_waiter.arm();
-            chunks = cursor.read(STREAM_BYTES);
-            if chunks.is_empty() {
+            if cursor.lag_bytes() == 0 {
                 return Poll::Pending;
+            }
+        }
+        if chunks.is_empty() {
+            ready!(durable.poll_released(cursor.next_offset(), cx));
+            chunks = cursor.read(STREAM_BYTES.min(released(durable, cursor)));
+            if chunks.is_empty() {
+                // Held up again, or another history.
+                return Poll::Ready(Ok(Progressed::Stage));
             }
         }
         self.repl.note_log_end(&self.engine);
@@ -679,6 +690,11 @@ fn refuse(engine: &Engine, client: &ClientHandle, argv: Argv<'_>) -> End {
     }
     let who = crate::exec::describe::line(engine, client);
     End::Failed(format!("Replica generated a reply to command '{name}', disconnecting it: {who}"))
+}
+
+/// How much of what comes next may be sent.
+fn released(durable: &Durable, cursor: &Cursor) -> usize {
+    durable.released().saturating_sub(cursor.next_offset() - 1).max(0) as usize
 }
 
 enum Progressed {

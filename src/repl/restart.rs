@@ -3,10 +3,13 @@
 //! Whatever keeps a data set (the snapshot, the append-only file) asks [`standing`] where it stands, keeps the backlog
 //! beside it (`persist::history`), and hands both to [`take_up`] when it comes back. Must not know files.
 
+use std::sync::Arc;
+
 use super::id::{Former, Identity, ReplId, ReplOffset, Resume};
 use super::state::Repl;
 use crate::base::rand;
-use crate::exec::Engine;
+use crate::exec::{Engine, expire_cycle};
+use crate::persist::aof::position;
 use crate::persist::history::{Kept, Standing};
 
 /// Where the data of this node stands. Exact behind all gates.
@@ -20,6 +23,13 @@ pub fn standing(engine: &Engine) -> Standing {
         stream_db: selected.max(0).into(),
         former,
     }
+}
+
+/// What the history is called that the log holds: for files that are to tell where they stand. `None` without a backlog, as
+/// then nobody can go on from it.
+pub fn names(engine: &Engine) -> Option<Arc<[u8]>> {
+    engine.log.backlog()?;
+    Some(position::names(&standing(engine)))
 }
 
 /// Where a data set on disk stands.
@@ -40,7 +50,8 @@ impl Point {
 }
 
 /// The log goes on behind the data set. A replica is where its master was then; a master goes on with a history of its own,
-/// but replicas that were no further than the data set may follow it, as far back as `kept` reaches. Gives the point from
+/// but replicas that were no further than the point may follow it, as far back as `kept` reaches; if that goes on behind the
+/// point, it is what came since, of which nobody knows whom else it was told. Gives the point from
 /// which a replica may ask its master to go on. Before anybody is let in.
 pub fn take_up(engine: &Engine, point: &Point, kept: Option<&Kept>, replica: bool) -> Option<Resume> {
     let saved = Resume { replid: point.replid, offset: point.offset };
@@ -51,19 +62,20 @@ pub fn take_up(engine: &Engine, point: &Point, kept: Option<&Kept>, replica: boo
             for piece in kept.bytes.chunks(64 << 10) {
                 engine.log.append(piece);
             }
-            debug_assert_eq!(engine.log.end_offset(), saved.offset);
+            debug_assert!(engine.log.end_offset() >= saved.offset);
         }
         None => engine.log.reset(saved.offset),
     }
     let former = kept.iter().flat_map(|kept| &kept.standing.former);
     let former = former.filter_map(|(id, until)| Some(Former { replid: ReplId::parse(id.as_bytes())?, until: *until }));
     let repl = Repl::of(engine);
-    repl.note_kept(saved.offset);
+    repl.note_kept(engine.log.end_offset());
     if replica {
         repl.set_identity(Identity::new(point.replid).with_former(former));
         engine.log.with(|log| log.set_selected_db(i32::try_from(point.stream_db).unwrap_or(0)));
         return Some(saved);
     }
+    expire_cycle::rest(engine);
     repl.set_identity(Identity::restored(ReplId::new(rand::hex_id()), saved).with_former(former));
     None
 }

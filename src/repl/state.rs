@@ -20,12 +20,13 @@ use super::id::{Identity, ReplId, ReplOffset, Resume};
 use super::master::{Phase, Replicas, Running};
 use super::note::Note;
 use super::progress::Progress;
+use super::restart;
 use super::spill::Spill;
 use super::timeline::Timeline;
 use super::verify::Verification;
 use crate::base::log::Level;
 use crate::base::{clock, rand};
-use crate::exec::Engine;
+use crate::exec::{Engine, expire_cycle};
 use crate::oplog::Backlog;
 
 /// The link to our master, as INFO and ROLE tell of it. Written by the link, read by anybody.
@@ -223,8 +224,9 @@ impl Repl {
         timeline.behind_ms(offset, now_ms)
     }
 
-    pub(super) fn add_feed(&self, feed: Arc<FeedHandle>) {
+    pub(super) fn add_feed(&self, engine: &Engine, feed: Arc<FeedHandle>) {
         self.told.store(true, Relaxed);
+        expire_cycle::no_rest(engine);
         self.feeds.lock().insert(feed.client.id, feed);
     }
 
@@ -281,6 +283,14 @@ impl Repl {
         self.identity.lock().start_new(ReplId::new(rand::hex_id()));
     }
 
+    /// Whoever keeps the log in a file learns what the history is called from here on. To be called where names change, with
+    /// every gate held.
+    pub fn tell_names(&self, engine: &Engine) {
+        let names = restart::names(engine);
+        engine.log.with(|log| log.names(names));
+        engine.log.notify_readers();
+    }
+
     /// A replica becomes a master (`State::set_role` is the caller's, who holds every gate). Our replicas are
     /// disconnected, so that they learn the new id; they may go on from where they are.
     pub fn promote(&self, engine: &Engine) {
@@ -299,6 +309,7 @@ impl Repl {
         // The window must hold what our former fellow replicas lack; so there is one even if none of them comes.
         engine.log.create_backlog();
         engine.log.forget_selected_db();
+        self.tell_names(engine);
     }
 
     /// A full resync put the master's data in place; the log begins anew behind `offset`. The caller holds every gate,
@@ -314,11 +325,11 @@ impl Repl {
     /// A partial resync was accepted; with a new id, our own replicas are disconnected so that they learn it.
     pub fn continue_as(&self, engine: &Engine, master: Option<ReplId>) {
         engine.log.create_backlog();
-        let Some(master) = master else { return };
-        let changed = self.identity.lock().continue_as(master, engine.log.end_offset());
+        let changed = master.is_some_and(|id| self.identity.lock().continue_as(id, engine.log.end_offset()));
         if changed {
             self.drop_replicas(engine);
         }
+        self.tell_names(engine);
     }
 
     /// Ends the connections of all our replicas: what they follow is no longer ours. They come back and ask again.

@@ -128,6 +128,7 @@ fn look_after_replicas(engine: &Arc<Engine>, repl: &Repl, now_ms: i64) {
                 if repl.replicas().is_empty() && !engine.state.is_replica() {
                     repl.start_new_history();
                     engine.log.free_backlog();
+                    repl.tell_names(engine);
                 }
             }
         }

@@ -26,7 +26,7 @@ use crate::exec::evict;
 use crate::persist::aof::restore::parse_moment;
 use crate::persist::disk::FileSystem;
 use crate::persist::{Aof, Saver};
-use crate::repl::{Follower, Repl, fullsync, upkeep};
+use crate::repl::{Follower, Repl, fullsync, restart, upkeep};
 use crate::spec::{RenameError, Table};
 
 /// Runs the server with the arguments behind the program's name, until it ends.
@@ -189,7 +189,7 @@ fn serve(
     let repl = Repl::new();
     let follower = Follower::new(engine.clone(), repl.clone(), main.handle().clone());
     let saver = Arc::new(Saver::new(Arc::new(FileSystem), Box::new(fullsync::cut_here)));
-    let aof = Arc::new(Aof::default());
+    let aof = Arc::new(Aof::of_history(restart::names));
     let parts: [Part; 6] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver, aof.clone()];
     engine.extend(parts);
     engine.set_hooks(Hooks {

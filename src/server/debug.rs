@@ -585,6 +585,7 @@ fn change_repl_id(call: &mut Call<'_>) -> Result<(), Error> {
     log::notice!("Changing replication IDs after receiving DEBUG change-repl-id");
     let _gates = gates(call);
     Repl::of(call.engine).start_new_history();
+    Repl::of(call.engine).tell_names(call.engine);
     call.out.ok();
     Ok(())
 }

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use crate::base::log;
+use crate::base::{log, os_reason};
 use crate::exec::engine::Engine;
-use crate::persist::history::Wanted;
+use crate::persist::aof::LoadedAof;
+use crate::persist::history::{Kept, Standing, Wanted};
 use crate::persist::load::{Expired, load_file};
 use crate::persist::save::rdb_path;
 use crate::persist::{Aof, Loaded, Saver, aof, history};
@@ -37,24 +38,58 @@ pub fn load(engine: &Arc<Engine>, restore_to_s: Option<i64>) -> Result<Option<Re
                 rdb_path(&settings).display()
             );
         }
-        return Ok(loaded.and(tail).and_then(|tail| history_of_file(engine, &tail)));
+        let Some(loaded) = loaded else { return Ok(None) };
+        let kept = tail.and_then(|tail| history_at_end(engine, &tail)).or_else(|| history_in_file(engine, &loaded));
+        return Ok(kept.and_then(|kept| history_of_file(engine, &kept)));
     }
     aof.take_up(list);
     let replica = settings.replicaof.is_some();
-    let expired = if replica { Expired::Keep } else { Expired::Tell };
+    let expired = if replica { Expired::Keep } else { Expired::Drop };
     let Some(loaded) = load_file(engine, &rdb_path(&settings), expired)? else { return Ok(None) };
     engine.part::<Saver>().note_loaded(&loaded);
     Ok(take_up_history(engine, &loaded, replica))
 }
 
 /// What an orderly end has kept of the append-only file's history, if that is as it was left.
-fn history_of_file(engine: &Engine, tail: &[u8]) -> Option<Resume> {
+fn history_at_end(engine: &Engine, tail: &[u8]) -> Option<Kept> {
     let settings = engine.settings();
     let limit = engine.log.backlog_limit_bytes();
-    let kept = history::load(&aof::history_path(&settings), Wanted::Tagged(tail), limit)?;
-    let at = &kept.standing;
-    let point = Point::parse(&at.replid, at.offset, at.stream_db)?;
-    take_up(engine, &point, Some(&kept), settings.replicaof.is_some())
+    history::load(&aof::history_path(&settings), Wanted::Tagged(tail), limit)
+}
+
+/// What the file tells of it.
+fn history_in_file(engine: &Engine, loaded: &LoadedAof) -> Option<Kept> {
+    let limit = engine.log.backlog_limit_bytes();
+    match loaded.position.as_ref()?.rebuild(&loaded.paths, limit, loaded.db as i64) {
+        Ok(kept) => {
+            let kept = kept?;
+            let (Standing { replid, offset, .. }, first) = (&kept.standing, kept.first);
+            log::notice!(
+                "The append only file stands at offset {offset} of the history {replid}: a backlog of {} bytes from offset \
+                 {first} is taken from it",
+                kept.bytes.len()
+            );
+            Some(kept)
+        }
+        Err(e) => {
+            log::warning!("The replication backlog cannot be had from the append only file: {}", os_reason(&e));
+            None
+        }
+    }
+}
+
+/// The log begins behind the file's data. A replica goes on from there only if all of that is its master's.
+fn history_of_file(engine: &Engine, kept: &Kept) -> Option<Resume> {
+    let (at, replica) = (&kept.standing, engine.settings().replicaof.is_some());
+    let (point, end) = (Point::parse(&at.replid, at.offset, at.stream_db)?, kept.first + kept.bytes.len() as i64 - 1);
+    if end > at.offset {
+        let more = end - at.offset;
+        log::notice!("The append only file goes on for {more} bytes behind offset {} of its history", at.offset);
+        if replica {
+            return None;
+        }
+    }
+    take_up(engine, &point, Some(kept), replica)
 }
 
 /// The log begins behind the file's cut.
@@ -63,13 +98,5 @@ fn take_up_history(engine: &Engine, loaded: &Loaded, replica: bool) -> Option<Re
     let path = history::beside(&rdb_path(&engine.settings()));
     let wanted = Wanted::At { replid: point.replid.as_str(), offset: point.offset };
     let kept = history::load(&path, wanted, engine.log.backlog_limit_bytes());
-    let resume = take_up(engine, &point, kept.as_ref(), replica);
-    // Whoever goes on from the file still has what was left out of it.
-    if let Some(db) = loaded.farewell_db.filter(|_| !replica) {
-        engine.log.with(|log| {
-            log.write(&loaded.farewell);
-            log.set_selected_db(db as i32);
-        });
-    }
-    resume
+    take_up(engine, &point, kept.as_ref(), replica)
 }

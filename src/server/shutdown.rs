@@ -204,8 +204,8 @@ fn save(engine: &Arc<Engine>) -> bool {
     engine.part::<Saver>().save(engine).is_ok()
 }
 
-/// The append-only file does not say where it stands in the stream of effects: that is kept beside it, with the backlog, for
-/// when it is found as it is now.
+/// The append-only file tells where it stands in the stream of effects, but holds the backlog only as far as that is data:
+/// all of it is kept beside it, for when it is found as it is now.
 fn keep_history(engine: &Engine) {
     let aof = engine.part::<Aof>();
     if engine.state.is_loading() {

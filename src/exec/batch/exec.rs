@@ -12,9 +12,9 @@ use crate::exec::monitor::{note, show_if_watched as show};
 use crate::exec::multi::{Footprint, Multi};
 use crate::exec::propagate::Effects;
 use crate::exec::session::Session;
-use crate::keyspace::{Data, Key};
+use crate::keyspace::{Data, ExpirePolicy, Key};
 use crate::resp::Reply;
-use crate::spec::{Row, flag as row_flag};
+use crate::spec::{Flags, Row, flag as row_flag};
 
 impl Runner<'_> {
     /// EXEC: the queue as one unit. False if it was refused; an error if it has to wait for a pause to end.
@@ -31,7 +31,9 @@ impl Runner<'_> {
         }
         self.quiet(session);
         let mut effects = Effects::default();
-        match multi.footprint(engine) {
+        let local = self.local && multi.flags_of_exec(Flags::NONE).has(row_flag::WRITE);
+        let footprint = if local { Footprint::Alone } else { multi.footprint(engine) };
+        match footprint {
             Footprint::Keys(mut hashes) => {
                 // A watched key's shard is locked too, so that the look at the flag is part of the unit.
                 if let Some(w) = &session.watches {
@@ -84,19 +86,23 @@ impl Runner<'_> {
                 {
                     session.last_write_offset = end;
                 }
-                Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
-                    .follow_up(&mut data);
-                drop(data);
                 if self.source == Source::Master {
                     self.passed.applied(session);
                     self.passed.append(engine);
                 }
+                Service { engine, worker: self.worker, settings: &self.settings, forbidden: self.forbidden }
+                    .follow_up(&mut data);
+                drop(data);
                 drop(gate);
             }
             Footprint::Alone => {
                 let gates = engine.gates.take_all();
                 if let Some(barred) = self.barred(session, row, multi.flags_of_exec(row.flags), out) {
                     return self.exec_barred(session, multi, barred);
+                }
+                if local && self.unit.policy == ExpirePolicy::Hide {
+                    // Until the state is looked at again, which is behind this.
+                    self.unit.policy = ExpirePolicy::Local;
                 }
                 let is_broken = {
                     let mut data = Data::lock_alone(&engine.ks, session.db, &mut self.unit);

@@ -89,8 +89,8 @@ impl<'e> Hand<'e> {
         }
     }
 
-    /// These requests, in order, resting behind them as `delay` says. Gives where the last ends that is not within a
-    /// transaction: of that all or nothing counts.
+    /// These requests, in order, resting behind them as `delay` says. Gives where the last ends, with the notes behind it,
+    /// that is not within a transaction: of that all or nothing counts.
     pub fn carry_out(
         &mut self,
         runner: &mut Runner<'_>,
@@ -112,7 +112,7 @@ impl<'e> Hand<'e> {
                 self.complain(argv, chunk.place(i).0);
             }
             if self.session.multi.is_none() {
-                applied = Some(chunk.place(i).1);
+                applied = Some(chunk.behind(i));
             }
             self.done += 1;
             if let Some(rest) = rest_behind(self.done, delay) {

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use super::files;
 use super::lanes::{Hand, Helper, Job, Parsed, WORTH_SHARING};
 use super::manifest::{AofFile, AofKind, Manifest};
+use super::position::{Position, Tracker};
 use super::reader::{Reader, Stop};
 use crate::base::{clock, log, os_reason};
 use crate::exec::batch::{BATCH_MAX, Runner, Source};
@@ -29,13 +30,14 @@ pub struct LoadedAof {
     /// Bytes of the base file, and of all files.
     pub base_bytes: u64,
     pub total_bytes: u64,
-    /// Bytes of the requests in the incremental files, which is what the replication offset grew by, if each of them
-    /// holds the log as it was.
-    pub request_bytes: u64,
     /// The database that the last request was for.
     pub db: usize,
     /// The last file's end was cut off.
     pub truncated: bool,
+    /// Where in the replication stream the data stands, if the files tell.
+    pub position: Option<Position>,
+    /// The files, in this order.
+    pub paths: Vec<PathBuf>,
 }
 
 /// Loads what the list names into the engine's keyspace, which is empty. `None`: it names nothing. The caller has set
@@ -60,12 +62,15 @@ pub fn load(engine: &Arc<Engine>, list: &mut Manifest) -> Result<Option<LoadedAo
         // counts only if there is something in it.
         let holds_data = |file: &AofFile| path_of(file).metadata().is_ok_and(|meta| meta.len() > 0);
         let last = list.files().collect::<Vec<_>>().iter().rposition(|file| holds_data(file)).unwrap_or(0);
+        let mut tracker = Tracker::new(engine.log.backlog_limit_bytes());
         for (i, file) in list.files().enumerate() {
             let path = path_of(file);
+            loaded.paths.push(path.clone());
             let old_style = file.name == settings.appendfilename.as_bytes();
             let one = OneFile { engine, file, path, old_style, before };
-            before += one.load(&mut loaded, i >= last)?;
+            before += one.load(&mut loaded, &mut tracker, i >= last)?;
         }
+        loaded.position = tracker.found();
         // What it changed is on disk.
         state.dirty.store(0, Relaxed);
     }
@@ -103,7 +108,7 @@ enum Ending {
 
 impl OneFile<'_> {
     /// Gives how many bytes it has.
-    fn load(&self, loaded: &mut LoadedAof, is_last: bool) -> Result<u64, String> {
+    fn load(&self, loaded: &mut LoadedAof, tracker: &mut Tracker, is_last: bool) -> Result<u64, String> {
         let started_us = clock::mono_us();
         let name = self.file.label();
         let mut source = File::open(&self.path).map_err(|e| {
@@ -111,16 +116,19 @@ impl OneFile<'_> {
         })?;
         let bytes = source.metadata().map_or(0, |meta| meta.len());
         if bytes == 0 {
+            tracker.end_of_file(0, 0);
             return Ok(0);
         }
         let requests_from = self.load_snapshot(&mut source, loaded)?;
         let mut replay = Replay::new(self, requests_from);
-        let ending = replay.run(source, requests_from)?;
-        if self.file.kind == AofKind::Incr {
-            loaded.request_bytes += replay.request_bytes;
-        }
+        let (ending, request_bytes) = replay.run(source, requests_from, tracker)?;
         loaded.db = replay.hand.session.db;
         drop(replay);
+        let whole = match ending {
+            Ending::Whole => bytes,
+            Ending::Short { cut } | Ending::TornNote { cut } => cut,
+        };
+        tracker.end_of_file(whole, request_bytes);
         match ending {
             Ending::Whole => {}
             // Stock servers leave it, and make what they append part of the note.
@@ -207,6 +215,10 @@ impl OneFile<'_> {
     }
 }
 
+fn gone(name: &str) -> String {
+    format!("The thread that parses the append only file {name} is gone")
+}
+
 fn unreadable(name: &str, e: &io::Error) -> String {
     format!("Unrecoverable error reading the append only file {name}: {}", os_reason(e))
 }
@@ -217,16 +229,16 @@ struct Replay<'e> {
     before: u64,
     /// What was carried out ends there.
     applied: u64,
-    request_bytes: u64,
 }
 
 impl<'e> Replay<'e> {
     fn new(of: &OneFile<'e>, from: u64) -> Self {
-        Self { hand: Hand::new(of.engine, of.file.label()), before: of.before, applied: from, request_bytes: 0 }
+        Self { hand: Hand::new(of.engine, of.file.label()), before: of.before, applied: from }
     }
 
-    /// One thread reads and parses, this one carries out, and a third helps it where the order of requests allows it.
-    fn run(&mut self, source: File, from: u64) -> Result<Ending, String> {
+    /// One thread reads and parses, this one carries out, and a third helps it where the order of requests allows it. Gives
+    /// how the file ended, and how many bytes of requests there are.
+    fn run(&mut self, source: File, from: u64, tracker: &mut Tracker) -> Result<(Ending, u64), String> {
         let (engine, name) = (self.hand.engine, self.hand.name.clone());
         let (full, chunks) = mpsc::sync_channel::<Result<Parsed, Stop>>(CHUNKS_AHEAD);
         let (empty, used) = mpsc::channel::<Parsed>();
@@ -238,43 +250,59 @@ impl<'e> Replay<'e> {
                 loop {
                     let Parsed { chunk, lanes } = used.try_recv().unwrap_or_default();
                     let next = reader.next(chunk).map(|chunk| Parsed::new(engine, chunk, lanes));
+                    reader.lines.drain(..).for_each(|line| tracker.note(&line));
                     let ends = next.as_ref().map_or(true, |parsed| parsed.chunk.is_empty());
                     // Nobody takes it if the load has failed.
                     if full.send(next).is_err() || ends {
-                        return;
+                        return reader.request_bytes;
                     }
                 }
             });
-            parsing.map_err(no_thread)?;
+            let parsing = parsing.map_err(no_thread)?;
             let helper = Helper::start(scope, engine, name).map_err(no_thread)?;
-            // Dropped with this function's end, so that the other thread ends too.
-            let chunks = chunks;
-            let mut runner = Runner::new(engine, engine.gates.outsider(), Source::File);
-            for parsed in &chunks {
-                match parsed {
-                    Ok(parsed) if parsed.chunk.is_empty() => return Ok(self.ending(Ending::Whole)),
-                    Ok(parsed) => {
-                        let parsed = Arc::new(parsed);
-                        self.apply(&mut runner, &helper, &parsed)?;
-                        if let Some(parsed) = Arc::into_inner(parsed) {
-                            let _ = empty.send(parsed);
-                        }
-                    }
-                    Err(Stop::Short { .. }) => return Ok(Ending::Short { cut: self.applied }),
-                    Err(Stop::TornNote { from }) => return Ok(self.ending(Ending::TornNote { cut: from })),
-                    Err(Stop::Io(e)) => return Err(unreadable(&self.hand.name, &e)),
-                    Err(bad @ Stop::Bad { .. }) => {
-                        let name = &self.hand.name;
-                        log::warning!("The AOF file {name} is damaged at {bad}");
-                        return Err(format!(
-                            "Bad file format reading the append only file {name}: make a backup of your AOF file, \
-                             then use ./redis-check-aof --fix <filename.manifest>"
-                        ));
+            let ending = self.carry_out(&helper, chunks, &empty)?;
+            let parsed = parsing.join().map_err(|_| gone(&self.hand.name))?;
+            Ok((ending, parsed))
+        })
+    }
+
+    fn carry_out(
+        &mut self,
+        helper: &Helper,
+        // Dropped with this function's end, so that the other thread ends too.
+        chunks: mpsc::Receiver<Result<Parsed, Stop>>,
+        empty: &mpsc::Sender<Parsed>,
+    ) -> Result<Ending, String> {
+        let engine = self.hand.engine;
+        let mut runner = Runner::new(engine, engine.gates.outsider(), Source::File);
+        for parsed in &chunks {
+            match parsed {
+                Ok(parsed) if parsed.chunk.is_empty() => return Ok(self.ending(Ending::Whole)),
+                Ok(parsed) => {
+                    let parsed = Arc::new(parsed);
+                    self.apply(&mut runner, helper, &parsed)?;
+                    if let Some(parsed) = Arc::into_inner(parsed) {
+                        let _ = empty.send(parsed);
                     }
                 }
+                // Behind a transaction that lacks its end, too, that one goes.
+                Err(Stop::Short { from }) => {
+                    let cut = if self.hand.session.multi.is_none() { from } else { self.applied };
+                    return Ok(Ending::Short { cut });
+                }
+                Err(Stop::TornNote { from }) => return Ok(self.ending(Ending::TornNote { cut: from })),
+                Err(Stop::Io(e)) => return Err(unreadable(&self.hand.name, &e)),
+                Err(bad @ Stop::Bad { .. }) => {
+                    let name = &self.hand.name;
+                    log::warning!("The AOF file {name} is damaged at {bad}");
+                    return Err(format!(
+                        "Bad file format reading the append only file {name}: make a backup of your AOF file, \
+                             then use ./redis-check-aof --fix <filename.manifest>"
+                    ));
+                }
             }
-            Err(format!("The thread that parses the append only file {} is gone", self.hand.name))
-        })
+        }
+        Err(gone(&self.hand.name))
     }
 
     /// At the end of the file, behind a whole request: `otherwise`, unless a transaction lacks its end.
@@ -300,12 +328,11 @@ impl<'e> Replay<'e> {
                 runner.leave_gate();
                 helper.done()?;
                 mine?;
-                self.applied = chunk.place(until - 1).1;
+                self.applied = chunk.behind(until - 1);
             } else {
                 let indices = (from..until).collect();
                 self.applied = self.hand.carry_out(runner, chunk, &indices, delay)?.unwrap_or(self.applied);
             }
-            self.request_bytes += (from..until).map(|i| chunk.place(i).1 - chunk.place(i).0).sum::<u64>();
             from = until;
         }
         runner.leave_gate();

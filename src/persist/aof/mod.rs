@@ -5,6 +5,7 @@ pub mod files;
 mod lanes;
 pub mod load;
 pub mod manifest;
+pub mod position;
 pub mod reader;
 pub mod restore;
 mod rewrite;

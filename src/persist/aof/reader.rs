@@ -1,7 +1,7 @@
 //! The requests of an append-only file, in chunks that can travel from one thread to another.
 //!
 //! ```text
-//! #TS:1700000000\r\n            a note, which may stand between any two requests
+//! #TS:1700000000\r\n            a note, which may stand between any two requests (`position` has others)
 //! *3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n
 //! ```
 //! The grammar is that of a stock server that loads: a line ends at `\n` or after 1023 bytes, a number may be followed by
@@ -14,6 +14,7 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
+use super::position::{self, Line};
 use crate::resp::{Argv, Span};
 
 /// How much is read and parsed before it is handed on.
@@ -34,6 +35,8 @@ pub struct Chunk {
     spans: Vec<Span>,
     own: Vec<Bytes>,
     requests: Vec<Request>,
+    /// Where in the file the reader stands behind it: the notes behind the last request, if they were there, included.
+    behind: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +70,11 @@ impl Chunk {
     /// Where in the file request `i` begins, and where the one behind it.
     pub fn place(&self, i: usize) -> (u64, u64) {
         self.requests.get(i).map_or((0, 0), |r| (r.start, r.end))
+    }
+
+    /// Where in the file begins what comes behind request `i` and the notes that follow it.
+    pub fn behind(&self, i: usize) -> u64 {
+        self.requests.get(i + 1).map_or(self.behind, |next| next.start)
     }
 
     /// Where in the file the last request ends.
@@ -118,6 +126,10 @@ pub struct Reader<R> {
     ended: bool,
     /// Bytes of notes that were passed over.
     pub notes_bytes: u64,
+    /// Bytes of the requests so far.
+    pub request_bytes: u64,
+    /// Those of the notes that tell of a position, for whoever takes them.
+    pub lines: Vec<Line>,
 }
 
 /// What a line or an argument is missing.
@@ -140,7 +152,7 @@ impl From<io::Error> for Lack {
 impl<R: Read> Reader<R> {
     /// `position`: where in the file `source` stands.
     pub fn new(source: R, position: u64) -> Self {
-        Self { source, rest: Vec::new(), position, ended: false, notes_bytes: 0 }
+        Self { source, rest: Vec::new(), position, ended: false, notes_bytes: 0, request_bytes: 0, lines: Vec::new() }
     }
 
     /// The next requests, in `chunk`'s memory. An empty chunk: the file ended behind a whole request.
@@ -171,6 +183,7 @@ impl<R: Read> Reader<R> {
         }
         self.rest.extend_from_slice(chunk.buf.get(at..).unwrap_or_default());
         self.position = offset + at as u64;
+        chunk.behind = self.position;
         Ok(chunk)
     }
 
@@ -184,6 +197,12 @@ impl<R: Read> Reader<R> {
             match chunk.buf.get(*at).copied() {
                 Some(b'#') => {
                     let line = self.line(chunk, *at, first)?;
+                    let text = chunk.buf.get(*at..*at + line).unwrap_or_default();
+                    if text.starts_with(position::PREFIX) {
+                        let (at, text) = (*offset + *at as u64, text.to_vec());
+                        let behind = at + line as u64;
+                        self.lines.push(Line { at, behind, requests: self.request_bytes, text });
+                    }
                     self.notes_bytes += line as u64;
                     *at += line;
                 }
@@ -216,6 +235,7 @@ impl<R: Read> Reader<R> {
             start,
             end: *offset + end as u64,
         });
+        self.request_bytes += *offset + end as u64 - start;
         Ok(true)
     }
 

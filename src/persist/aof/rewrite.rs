@@ -270,13 +270,21 @@ impl Aof {
 
     /// With every gate held: all that comes behind this instant is for the new file.
     fn hand_over(&self, engine: &Engine, mode: Mode, file: Box<dyn OutFile>) {
-        let db = stream_db(engine);
+        let (db, names) = (stream_db(engine), (self.names_of)(engine));
         if mode == Mode::On {
             self.switched.store(false, Relaxed);
-            self.order(Order::Switch(Switch { at: engine.log.end_offset(), file, db }));
+            let (at, marks) = (engine.log.end_offset(), engine.log.marks_made());
+            self.order(Order::Switch(Switch { at, marks, file, db, names }));
         } else {
             let cursor = engine.log.attach_end_with_marks();
-            self.order(Order::Begin(Box::new(Begin { cursor, file, length: 0, db })));
+            self.order(Order::Begin(Box::new(Begin {
+                cursor,
+                file,
+                length: 0,
+                db,
+                names,
+                locals: engine.durable.locals(),
+            })));
         }
     }
 
@@ -565,8 +573,8 @@ impl Aof {
         self.set_mode(Mode::On);
         writer::start(engine, self).map_err(|e| e.to_string())?;
         let cursor = engine.log.attach_end_with_marks();
-        let db = stream_db(engine);
-        self.order(Order::Begin(Box::new(Begin { cursor, file, length, db })));
+        let (db, names) = (stream_db(engine), (self.names_of)(engine));
+        self.order(Order::Begin(Box::new(Begin { cursor, file, length, db, names, locals: engine.durable.locals() })));
         // It is in force before the first client comes.
         self.flush();
         self.collect_garbage(&settings, &mut new);

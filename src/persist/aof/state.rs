@@ -54,18 +54,29 @@ pub(super) struct Begin {
     pub length: u64,
     /// The database that a reader of the file must select first, if nothing in the stream will say so.
     pub db: Option<i32>,
+    /// What the history is called.
+    pub names: Option<Arc<[u8]>>,
+    /// So many requests had been carried out that are not in the log.
+    pub locals: u64,
 }
 
 pub(super) struct Switch {
     /// The last byte of the former file.
     pub at: i64,
+    /// So many remarks on the log had been made.
+    pub marks: u64,
     pub file: Box<dyn OutFile>,
     pub db: Option<i32>,
+    pub names: Option<Arc<[u8]>>,
 }
+
+/// Tells what the history is called that the log holds, if anybody can refer to it. To be asked behind all gates.
+pub type NamesOf = fn(&Engine) -> Option<Arc<[u8]>>;
 
 /// The part of the engine that keeps the append-only file.
 pub struct Aof {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) names_of: NamesOf,
     mode: AtomicU8,
     /// Held while the mode or the list of files changes, and never together with a gate.
     pub(super) manifest: Mutex<Manifest>,
@@ -107,7 +118,7 @@ pub struct Aof {
 
 impl Default for Aof {
     fn default() -> Self {
-        Self::new(Arc::new(FileSystem))
+        Self::new(Arc::new(FileSystem), |_| None)
     }
 }
 
@@ -116,9 +127,15 @@ impl Aof {
         &self.disk
     }
 
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
+    /// The files of a node whose history others know.
+    pub fn of_history(names_of: NamesOf) -> Self {
+        Self::new(Arc::new(FileSystem), names_of)
+    }
+
+    pub fn new(disk: Arc<dyn Disk>, names_of: NamesOf) -> Self {
         Self {
             disk,
+            names_of,
             mode: AtomicU8::new(Mode::Off as u8),
             manifest: Mutex::default(),
             orders: Mutex::default(),

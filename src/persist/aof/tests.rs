@@ -30,7 +30,7 @@ fn engine(dir: &Path, disk: Arc<dyn Disk>, policy: AppendFsync) -> (Arc<Engine>,
         ..Settings::default()
     };
     let engine = Engine::new(Config::from_settings(settings), table(), 1);
-    let aof = Arc::new(Aof::new(disk));
+    let aof = Arc::new(Aof::new(disk, |_| None));
     engine.extend([
         Arc::new(Saver::new(Arc::new(FileSystem), Box::new(|_| None))) as Arc<dyn Any + Send + Sync>,
         aof.clone(),
@@ -257,7 +257,14 @@ fn by_hand(dir: &Path, disk: &ModelDisk, policy: AppendFsync) -> (Arc<Engine>, A
     let file = disk.create(&dir.join("incr")).unwrap();
     let cursor = engine.log.attach_end_with_marks();
     aof.set_mode(Mode::On);
-    aof.order(state::Order::Begin(Box::new(state::Begin { cursor, file, length: 0, db: None })));
+    aof.order(state::Order::Begin(Box::new(state::Begin {
+        cursor,
+        file,
+        length: 0,
+        db: None,
+        names: None,
+        locals: 0,
+    })));
     let mut writer = writer::Writer::new(engine.clone(), aof.clone());
     assert!(writer.turn().is_ok());
     (engine, aof, writer)

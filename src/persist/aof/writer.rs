@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::position::{ASIDE_MAX, Note};
 use super::state::{Aof, Begin, Mode, Order, Switch};
 use crate::base::{clock, log, os_reason};
 use crate::config::AppendFsync;
@@ -62,11 +63,51 @@ struct Open {
     flushed: i64,
     /// Mono ms.
     last_flush_ms: i64,
-    db: Option<i32>,
+    /// There is data in the file that is not flushed, not only notes.
+    dirty: bool,
     switches: VecDeque<Switch>,
     marks: VecDeque<Mark>,
+    /// How many marks were dealt with.
+    marks_done: u64,
+    head: Head,
+    /// Requests that are not in the log: how many were written, and were flushed.
+    locals: u64,
+    locals_flushed: u64,
     /// What a failed write left behind in the file and could not be taken back goes on with this.
     rest: Vec<u8>,
+}
+
+/// What the next bytes that go into the file depend on beside the log.
+#[derive(Clone, Default)]
+struct Head {
+    /// The database that a reader of the file must select first, if nothing in the stream will say so.
+    db: Option<i32>,
+    /// What the history is called, if the file is to tell where it stands.
+    names: Option<Arc<[u8]>>,
+    /// The file does not have them yet.
+    names_due: bool,
+    /// The offset that its last note tells.
+    noted: i64,
+    /// What of the stream was left out since.
+    aside: Option<Aside>,
+}
+
+#[derive(Clone, Default)]
+struct Aside {
+    /// As far as there is room for it in a note.
+    bytes: Vec<u8>,
+    is_whole: bool,
+}
+
+/// What is to be written, and what holds once it is.
+struct Plan {
+    pieces: Pieces,
+    head: Head,
+    /// Marks that are dealt with.
+    marks: usize,
+    locals: u64,
+    /// Data is among it.
+    data: bool,
 }
 
 /// A stretch of what goes into the file.
@@ -119,7 +160,7 @@ impl Writer {
                 Turn::Wrote | Turn::Idle => {
                     waiter.arm();
                     // Looked at again, so that nothing that came in between is slept over.
-                    if self.open.as_ref().is_none_or(|open| open.cursor.lag_bytes() == 0 && !open.cursor.is_stale()) {
+                    if self.open.as_ref().is_none_or(Open::is_idle) && !self.engine.log.has_marks() {
                         thread::park_timeout(self.until_flush());
                     }
                 }
@@ -139,7 +180,8 @@ impl Writer {
     fn until_flush(&self) -> Duration {
         let unflushed = self.open.as_ref().filter(|open| open.length != open.flushed_length);
         match unflushed {
-            Some(open) if self.policy() == AppendFsync::Everysec => {
+            // Notes alone have time, whatever the policy for data.
+            Some(open) if self.policy() != AppendFsync::No => {
                 let left_ms = open.last_flush_ms + FLUSH_PERIOD_MS - clock::mono_ms();
                 Duration::from_millis(left_ms.clamp(1, FLUSH_PERIOD_MS) as u64)
             }
@@ -197,8 +239,9 @@ impl Writer {
     }
 
     fn begin(&mut self, begin: Begin) {
-        let Begin { cursor, file, length, db } = begin;
+        let Begin { cursor, file, length, db, names, locals } = begin;
         let flushed = cursor.next_offset() - 1;
+        let names_due = names.is_some();
         self.aof.incr_bytes.store(length, Relaxed);
         self.open = Some(Open {
             history: self.engine.log.epoch(),
@@ -208,9 +251,13 @@ impl Writer {
             flushed_length: length,
             flushed,
             last_flush_ms: clock::mono_ms(),
-            db,
+            dirty: false,
             switches: VecDeque::new(),
             marks: VecDeque::new(),
+            marks_done: 0,
+            head: Head { db, names, names_due, noted: flushed, aside: None },
+            locals,
+            locals_flushed: locals,
             rest: Vec::new(),
         });
         self.publish();
@@ -235,7 +282,7 @@ impl Writer {
         }
         self.engine.durable.set_moments(false);
         self.engine.durable.set_on_disk(None, 0);
-        self.engine.durable.release(i64::MAX);
+        self.engine.durable.release(i64::MAX, u64::MAX);
         // Whoever waits for this disk waits in vain.
         self.engine.more_on_disk();
     }
@@ -257,14 +304,14 @@ impl Writer {
             self.engine.more_on_disk();
         }
         let always = settings.appendfsync == AppendFsync::Always && !self.flush_is_put_off();
-        durable.release(if durable.is_failing() {
+        if durable.is_failing() {
             // Writes are refused, reads are served.
-            i64::MAX
+            durable.release(i64::MAX, u64::MAX);
         } else if always {
-            open.flushed
+            durable.release(open.flushed, open.locals_flushed);
         } else {
-            written + BEHIND_BYTES
-        });
+            durable.release(written + BEHIND_BYTES, u64::MAX);
+        }
     }
 
     /// While something else is being written, flushing may be left out.
@@ -299,38 +346,55 @@ impl Writer {
             }
             return Ok(Turn::More);
         }
-        if let Some(switch) = open.switches.pop_front_if(|s| s.at < open.cursor.next_offset()) {
-            return self.switch(switch);
-        }
         let next = open.cursor.next_offset();
-        let until_switch = open.switches.front().map_or(usize::MAX, |s| (s.at + 1 - next) as usize);
-        let chunks = open.cursor.read(WRITE_BYTES.min(until_switch));
+        let due = open.switches.front().is_some_and(|s| s.at < next);
+        let until_switch = open.switches.front().map_or(usize::MAX, |s| (s.at + 1 - next).max(0) as usize);
+        // Read first: whole requests and transactions end there, whatever came since.
+        let whole = self.engine.log.end_offset();
+        let lag = (whole + 1 - next).max(0) as usize;
+        let chunks = open.cursor.read(WRITE_BYTES.min(until_switch).min(lag));
         let bytes: usize = chunks.iter().map(Chunk::len).sum();
-        if bytes == 0 {
-            return Ok(Turn::Idle);
+        let last = next + bytes as i64 - 1;
+        self.engine.log.take_marks(last + 1, &mut open.marks);
+        let Plan { pieces, head, marks, locals, data } =
+            open.plan(&chunks, last, last == whole || bytes == until_switch);
+        if pieces.is_empty() {
+            open.consumed(bytes, marks);
+            open.head = head;
+            if bytes > 0 || marks > 0 {
+                return Ok(Turn::More);
+            }
+            return match open.switches.pop_front_if(|_| due) {
+                Some(switch) => self.switch(switch),
+                None => Ok(Turn::Idle),
+            };
         }
         let rest_us = self.aof.rest_us.load(Relaxed);
         if rest_us > 0 {
             std::thread::sleep(Duration::from_micros(rest_us));
         }
-        let last = next + bytes as i64 - 1;
-        self.engine.log.take_marks(last, &mut open.marks);
-        let pieces = open.pieces(&chunks);
-        let mut slices: SmallVec<[IoSlice<'_>; 16]> = pieces
-            .iter()
-            .map(|piece| match piece {
-                Piece::Own(bytes) => IoSlice::new(bytes),
-                Piece::Log(chunk, from, to) => IoSlice::new(&chunks[*chunk].as_ref()[*from..*to]),
-            })
-            .collect();
-        let wanted: usize = slices.iter().map(|s| s.len()).sum();
         let started_us = clock::mono_us();
-        let (written, result) = disk::write_all(&mut *open.file, &mut slices);
+        let (wanted, written, result) = {
+            let mut slices: SmallVec<[IoSlice<'_>; 16]> = pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Own(bytes) => IoSlice::new(bytes),
+                    Piece::Log(chunk, from, to) => IoSlice::new(&chunks[*chunk].as_ref()[*from..*to]),
+                })
+                .collect();
+            let wanted: usize = slices.iter().map(|s| s.len()).sum();
+            let (written, result) = disk::write_all(&mut *open.file, &mut slices);
+            (wanted, written, result)
+        };
         let took_us = clock::mono_us() - started_us;
         if let Err(e) = result {
-            return self.half_written(&chunks, &pieces, last, written, wanted, &e);
+            let half = Half { chunks, plan: Plan { pieces, head, marks, locals, data }, written, wanted };
+            return self.half_written(half, &e);
         }
-        open.consumed(last, written > 0);
+        open.consumed(bytes, marks);
+        open.head = head;
+        open.locals += locals;
+        open.dirty |= data;
         self.grew(written);
         let others = if self.others_write() { "aof-write-active-child" } else { "aof-write-alone" };
         self.note_latency(others, took_us);
@@ -357,15 +421,8 @@ impl Writer {
     }
 
     /// A write ended early: the half is taken back, so that the file ends with a whole request.
-    fn half_written(
-        &mut self,
-        chunks: &[Chunk],
-        pieces: &[Piece],
-        last: i64,
-        written: usize,
-        wanted: usize,
-        error: &io::Error,
-    ) -> Result<Turn, Fatal> {
+    fn half_written(&mut self, half: Half, error: &io::Error) -> Result<Turn, Fatal> {
+        let Half { chunks, plan, written, wanted } = half;
         let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
         if written == 0 {
             return self.failed("Error writing to", error);
@@ -384,14 +441,17 @@ impl Writer {
             }
             // Then the next attempt goes on where this one ended.
             let mut all = Vec::with_capacity(wanted);
-            for piece in pieces {
+            for piece in &plan.pieces {
                 match piece {
                     Piece::Own(bytes) => all.extend_from_slice(bytes),
                     Piece::Log(chunk, from, to) => all.extend_from_slice(&chunks[*chunk].as_ref()[*from..*to]),
                 }
             }
             open.rest = all.split_off(written);
-            open.consumed(last, true);
+            open.consumed(chunks.iter().map(Chunk::len).sum(), plan.marks);
+            open.head = plan.head;
+            open.locals += plan.locals;
+            open.dirty = true;
             self.grew(written);
         }
         self.failed("Error writing to", error)
@@ -412,7 +472,7 @@ impl Writer {
         }
         self.aof.last_errno.store(errno, Relaxed);
         self.engine.durable.set_failing(Some(errno));
-        self.engine.durable.release(i64::MAX);
+        self.engine.durable.release(i64::MAX, u64::MAX);
         Ok(Turn::Failed)
     }
 
@@ -449,9 +509,10 @@ impl Writer {
         }
         self.aof.switched.store(true, Relaxed);
         let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
-        open.file = switch.file;
+        let Switch { at, file, db, names, .. } = switch;
+        open.file = file;
         (open.length, open.flushed_length) = (0, 0);
-        open.db = switch.db;
+        open.head = Head { db, names_due: names.is_some(), names, noted: at, aside: None };
         self.aof.incr_bytes.store(0, Relaxed);
         Ok(Turn::More)
     }
@@ -459,19 +520,22 @@ impl Writer {
     fn flush_if_due(&mut self) -> Result<Turn, Fatal> {
         let policy = self.policy();
         let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
-        if open.length == open.flushed_length {
+        let (dirty, notes) = (open.dirty, open.length != open.flushed_length);
+        let due = match policy {
+            AppendFsync::Always if dirty => true,
+            // Notes alone have time.
+            AppendFsync::Always | AppendFsync::Everysec => {
+                notes && clock::mono_ms() - open.last_flush_ms >= FLUSH_PERIOD_MS
+            }
+            AppendFsync::No => false,
+        };
+        if !dirty {
             // Whatever came since was no data.
             open.flushed = open.written();
             if self.engine.durable.is_failing() && open.cursor.lag_bytes() == 0 && open.rest.is_empty() {
                 self.heal(Some("AOF write error looks solved, Redis can write again."));
             }
-            return Ok(Turn::Idle);
         }
-        let due = match policy {
-            AppendFsync::Always => true,
-            AppendFsync::Everysec => clock::mono_ms() - open.last_flush_ms >= FLUSH_PERIOD_MS,
-            AppendFsync::No => false,
-        };
         if !due || self.flush_is_put_off() {
             return Ok(Turn::Idle);
         }
@@ -491,6 +555,10 @@ impl Writer {
             Ok(()) => {
                 open.flushed_length = open.length;
                 open.flushed = open.written();
+                open.dirty = false;
+                if open.rest.is_empty() {
+                    open.locals_flushed = open.locals;
+                }
                 if always {
                     self.note_latency("aof-fsync-always", took_us);
                 } else if took_us > SLOW_FLUSH_US && open.cursor.lag_bytes() > 0 {
@@ -529,59 +597,187 @@ impl Writer {
 /// What an error without a number counts as: only a short write has none.
 const ENOSPC: i32 = 28;
 
+/// A write that ended early.
+struct Half {
+    chunks: SmallVec<[Chunk; 8]>,
+    plan: Plan,
+    written: usize,
+    wanted: usize,
+}
+
 impl Open {
+    fn is_idle(&self) -> bool {
+        self.cursor.lag_bytes() == 0 && !self.cursor.is_stale()
+    }
+
     /// Offset of the last byte that is in the file.
     fn written(&self) -> i64 {
         // What is stashed belongs to what was consumed last: then less is in the file than that.
         if self.rest.is_empty() { self.cursor.next_offset() - 1 } else { self.flushed }
     }
 
-    /// Everything up to this offset is dealt with; whether that was anything for the file.
-    fn consumed(&mut self, last: i64, wrote: bool) {
-        let bytes = last + 1 - self.cursor.next_offset();
-        self.cursor.advance(bytes as usize);
-        if wrote {
-            self.db = None;
-        }
-        while self.marks.pop_front_if(|mark| mark.last() <= last).is_some() {}
+    /// So many bytes and marks are dealt with, whether or not that was anything for the file.
+    fn consumed(&mut self, bytes: usize, marks: usize) {
+        self.cursor.advance(bytes);
+        self.marks.drain(..marks);
+        self.marks_done += marks as u64;
     }
 
-    /// What of these chunks goes into the file, with what has to stand between.
-    fn pieces(&self, chunks: &[Chunk]) -> Pieces {
-        let mut pieces = Pieces::new();
-        let mut marks = self.marks.iter().copied().peekable();
+    /// What of these chunks, the last byte of which has that offset, goes into the file, with what has to stand between.
+    /// `whole`: they end with a whole request or transaction.
+    fn plan(&self, chunks: &[Chunk], last: i64, whole: bool) -> Plan {
+        let mut draft = Draft::new(self);
+        // Those that lie behind a switch are for the next file, even if nothing in the log lies between.
+        let switch = self.switches.front().filter(|switch| switch.at <= last);
+        let marks = switch.map_or(u64::MAX, |switch| switch.marks.saturating_sub(self.marks_done));
+        let mut marks = self.marks.iter().take(usize::try_from(marks).unwrap_or(usize::MAX)).peekable();
         for (i, chunk) in chunks.iter().enumerate() {
             let (first, end) = (chunk.offset(), chunk.offset() + chunk.len() as i64);
-            let data = |pieces: &mut Pieces, from: i64, to: i64| {
-                if to > from {
-                    pieces.push(Piece::Log(i, (from - first) as usize, (to - first) as usize));
-                }
-            };
             let mut at = first;
-            while let Some(mark) = marks.peek().copied().filter(|mark| mark.first() < end) {
-                data(&mut pieces, at, mark.first());
-                match mark {
-                    Mark::Moment { first: before, unix_s } => {
-                        pieces.push(Piece::Own(format!("#TS:{unix_s}\r\n").into_bytes()));
-                        at = at.max(before);
-                    }
-                    Mark::Aside { last, .. } => {
-                        at = at.max(last + 1).min(end);
-                        if last >= end {
-                            // The next chunk begins with the rest of it.
-                            break;
-                        }
+            while let Some(mark) = marks.peek().filter(|mark| mark.first() < end) {
+                draft.log(i, first, at..mark.first());
+                at = at.max(mark.first());
+                if let Mark::Aside { last, .. } = mark {
+                    let upto = end.min(last + 1);
+                    draft.aside(&chunk.as_ref()[(at - first) as usize..(upto - first) as usize]);
+                    at = upto;
+                    if *last >= end {
+                        // The next chunk begins with the rest of it.
+                        break;
                     }
                 }
+                draft.mark(mark, at - 1);
                 marks.next();
             }
-            data(&mut pieces, at, end);
+            draft.log(i, first, at..end);
         }
-        if let Some(db) = self.db.filter(|_| !pieces.is_empty()) {
+        let in_aside = marks.peek().is_some_and(|mark| mark.first() <= last);
+        while !in_aside && let Some(mark) = marks.next_if(|mark| mark.first() == last + 1 && !mark.is_aside()) {
+            draft.mark(mark, last);
+        }
+        if !in_aside {
+            draft.end(last, whole);
+        }
+        draft.plan
+    }
+}
+
+/// A plan that is being made.
+struct Draft {
+    plan: Plan,
+    /// Where in the file the next byte goes.
+    at: u64,
+    /// Bytes of requests since the last note that are not of the stream.
+    own: u64,
+}
+
+impl Draft {
+    fn new(open: &Open) -> Self {
+        let plan = Plan { pieces: Pieces::new(), head: open.head.clone(), marks: 0, locals: 0, data: false };
+        let mut me = Self { plan, at: open.length, own: 0 };
+        if me.plan.head.names_due {
+            me.select();
+            me.note_names(open.head.noted);
+        }
+        me
+    }
+
+    /// What the reader of the file must select and the stream does not.
+    fn select(&mut self) {
+        if let Some(db) = self.plan.head.db.take() {
             let mut select = Vec::new();
             encode_command(&mut select, [&b"SELECT"[..], itoa::Buffer::new().format(db).as_bytes()]);
-            pieces.insert(0, Piece::Own(select));
+            self.own_requests(select);
         }
-        pieces
+    }
+
+    fn own_requests(&mut self, requests: Vec<u8>) {
+        self.own += requests.len() as u64;
+        self.plan.data = true;
+        self.push(requests);
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) {
+        self.at += bytes.len() as u64;
+        self.plan.pieces.push(Piece::Own(bytes));
+    }
+
+    /// Data of the stream, of chunk `i` that begins at `first`.
+    fn log(&mut self, i: usize, first: i64, range: std::ops::Range<i64>) {
+        if range.is_empty() {
+            return;
+        }
+        self.select();
+        if self.own > 0 || self.plan.head.aside.is_some() {
+            self.note(range.start - 1);
+        }
+        self.plan.data = true;
+        self.at += (range.end - range.start) as u64;
+        self.plan.pieces.push(Piece::Log(i, (range.start - first) as usize, (range.end - first) as usize));
+    }
+
+    fn aside(&mut self, bytes: &[u8]) {
+        let names = self.plan.head.names.is_some();
+        let aside = self.plan.head.aside.get_or_insert_with(|| Aside { bytes: Vec::new(), is_whole: names });
+        aside.is_whole &= aside.bytes.len() + bytes.len() <= ASIDE_MAX;
+        if aside.is_whole {
+            aside.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// A mark, up to which the log was dealt with.
+    fn mark(&mut self, mark: &Mark, offset: i64) {
+        self.plan.marks += 1;
+        match mark {
+            Mark::Aside { .. } => {}
+            Mark::Moment { unix_s, .. } => {
+                if offset > self.plan.head.noted {
+                    // Whoever goes back to before this moment goes back to here.
+                    self.note(offset);
+                }
+                self.push(format!("#TS:{unix_s}\r\n").into_bytes());
+            }
+            Mark::Local { requests, .. } => {
+                self.select();
+                self.plan.locals += 1;
+                self.own_requests(requests.to_vec());
+            }
+            Mark::Names { names, .. } => {
+                if self.own > 0 || offset > self.plan.head.noted {
+                    // Up to here under the former.
+                    self.note(offset);
+                }
+                self.plan.head.names = names.clone();
+                if names.is_some() {
+                    self.note_names(offset);
+                }
+            }
+        }
+    }
+
+    fn note_names(&mut self, offset: i64) {
+        let head = &mut self.plan.head;
+        let line = Note { offset, at: self.at, own: self.own, aside: Vec::new(), names: head.names.as_deref() }.line();
+        (head.noted, head.names_due, head.aside) = (offset, false, None);
+        self.own = 0;
+        self.push(line);
+    }
+
+    fn note(&mut self, offset: i64) {
+        let head = &mut self.plan.head;
+        let aside = head.aside.take().filter(|aside| aside.is_whole).map(|aside| aside.bytes).unwrap_or_default();
+        let own = std::mem::take(&mut self.own);
+        if head.names.is_none() {
+            return;
+        }
+        head.noted = offset;
+        let line = Note { offset, at: self.at, own, aside, names: None }.line();
+        self.push(line);
+    }
+
+    fn end(&mut self, last: i64, whole: bool) {
+        if self.own > 0 || whole && (last > self.plan.head.noted || self.plan.head.aside.is_some()) {
+            self.note(last);
+        }
     }
 }

@@ -50,6 +50,7 @@ macro_rules! for_each_order {
 }
 
 mod chains;
+mod crashes;
 mod fence;
 mod full_sync;
 mod lag;
