@@ -102,6 +102,12 @@ impl Error {
         Self::Text(Cow::Borrowed(line))
     }
 
+    /// EXEC's, which this one kept from running. The commonest code is left out, as stock servers do.
+    pub fn exec_refused(why: &Self) -> Self {
+        let why = why.to_string();
+        Self::ExecRefused(why.strip_prefix("ERR ").map(str::to_owned).unwrap_or(why))
+    }
+
     /// The code that begins the line, for INFO errorstats.
     pub fn code(line: &str) -> &str {
         line.split_once(' ').map_or(line, |(code, _)| code)

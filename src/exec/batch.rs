@@ -205,7 +205,7 @@ impl<'e> Runner<'e> {
             short && !replica && i64::from(state.good_replicas.load(Relaxed)) < s.min_replicas_to_write,
         );
         let saves = !s.save.is_empty() && s.stop_writes_on_bgsave_error;
-        forbid(MISCONF, saves && !replica && state.save_failed.load(Relaxed));
+        forbid(MISCONF, saves && state.save_failed.load(Relaxed));
         forbid(AOF_FAILING, self.engine.durable.is_failing());
     }
 
@@ -283,18 +283,17 @@ impl<'e> Runner<'e> {
                     self.engine.stats.rejected(self.worker.0, command.id.0);
                 }
                 let refused_exec = prepared.found.is_some_and(|c| matches!(c.handler, Handler::Exec));
-                match &mut session.multi {
-                    // EXEC itself refused: the transaction is over, and the reply says why.
-                    Some(_) if refused_exec => {
+                if refused_exec {
+                    // The transaction is over, if there was one, and the reply says why.
+                    if session.multi.is_some() {
                         session.discard(self.engine);
-                        self.fail(&Error::ExecRefused(e.to_string()), out);
                     }
-                    multi => {
-                        if let Some(multi) = multi {
-                            multi.aborted = true;
-                        }
-                        self.fail(&e, out);
+                    self.fail(&Error::exec_refused(&e), out);
+                } else {
+                    if let Some(multi) = &mut session.multi {
+                        multi.aborted = true;
                     }
+                    self.fail(&e, out);
                 }
                 Next::More
             }
@@ -430,14 +429,26 @@ impl<'e> Runner<'e> {
         };
         command.check_arity(&argv)?;
         let row = command.row;
+        if row.flags.has(row_flag::PROTECTED) && !self.settings.enable_debug_command.allows(session.handle.is_local()) {
+            return Err(const {
+                Error::text(
+                    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
+                     it from a local connection, otherwise you need to set this option in the configuration file, and \
+                     then restart the server.",
+                )
+            });
+        }
+        if self.source == Source::Client && !session.authenticated && !row.flags.has(row_flag::NO_AUTH) {
+            return Err(Error::NoAuth);
+        }
+        if session.multi.is_some() && row.flags.has(row_flag::NO_MULTI) {
+            return Err(Error::text("ERR Command not allowed inside a transaction"));
+        }
         self.look_at_memory();
-        if self.source == Source::Client && (self.forbidden != 0 || !session.authenticated || session.subs.is_some()) {
+        if self.source == Source::Client && (self.forbidden != 0 || session.subs.is_some()) {
             self.check(session, row, flags_of(session, command))?;
         }
         if session.multi.is_some() && !row.flags.has(row_flag::NOT_QUEUED) {
-            if row.flags.has(row_flag::NO_MULTI) {
-                return Err(Error::text("ERR Command not allowed inside a transaction"));
-            }
             self.queue(session, command, argv);
             return Ok(Admitted::Queued);
         }
@@ -452,12 +463,9 @@ impl<'e> Runner<'e> {
 
     #[cold]
     fn check(&self, session: &Session, row: &Row, flags: Flags) -> Result<(), Error> {
-        if !session.authenticated && !flags.has(row_flag::NO_AUTH) {
-            return Err(Error::NoAuth);
-        }
         let has = |bit| self.forbidden & bit != 0;
         // What is queued takes memory too, without an end.
-        if has(OUT_OF_MEMORY) && session.multi.is_some() && !flags.has(row_flag::NOT_QUEUED) {
+        if has(OUT_OF_MEMORY) && session.multi.is_some() && !flags.has(row_flag::ENDS_TRANSACTION) {
             return Err(Error::OutOfMemory);
         }
         refuse_write(self.engine, self.forbidden, flags)?;

@@ -3,6 +3,7 @@
 //! Knows nothing of sockets; the connection's task polls its handle.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -119,6 +120,13 @@ pub struct ClientHandle {
 }
 
 impl ClientHandle {
+    /// Connected from this machine, as `enable-debug-command` and the like mean it.
+    pub fn is_local(&self) -> bool {
+        let ip = self.addr.rsplit_once(':').map(|(ip, _)| ip.trim_matches(['[', ']']));
+        self.has(flag::UNIX)
+            || ip.and_then(|ip| ip.parse::<IpAddr>().ok()).is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
     pub fn new(id: u64, addr: String, laddr: String, fd: i32, now_ms: i64, flags: u32) -> Self {
         Self {
             id,

@@ -71,6 +71,7 @@ pub const QUIT: Row = Row {
         .or(ALLOW_BUSY)
         .or(SESSION)
         .or(NOT_QUEUED)
+        .or(ENDS_TRANSACTION)
         .or(WHILE_SUBSCRIBED),
     cats: CONNECTION,
     group: Group::Connection,
@@ -91,6 +92,7 @@ pub const RESET: Row = Row {
         .or(ALLOW_BUSY)
         .or(SESSION)
         .or(NOT_QUEUED)
+        .or(ENDS_TRANSACTION)
         .or(WHILE_SUBSCRIBED),
     cats: CONNECTION,
     since: "6.2.0",

@@ -22,6 +22,9 @@ pub const MONITOR: Row = Row {
 pub const COMMANDS: &[SessionCommand] = &[SessionCommand { row: &MONITOR, run: monitor }];
 
 fn monitor(call: &mut Call<'_>) -> Result<Flow, Error> {
+    if call.in_exec {
+        return Err(Error::text("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
     let handle = &call.session.handle;
     if !handle.has(flag::MONITOR) {
         handle.set(flag::MONITOR, true);

@@ -29,6 +29,10 @@ pub struct Multi {
     lacks: Flags,
 }
 
+/// What a queued command needs, and EXEC then needs as well.
+const NEEDS: Flags =
+    flag::READONLY.or(flag::WRITE).or(flag::DENYOOM).or(flag::MAY_REPLICATE).or(flag::NO_ASYNC_LOADING);
+
 /// Flags by which a command is let in where others are not.
 const PERMISSIONS: Flags = flag::STALE.or(flag::LOADING);
 
@@ -50,7 +54,7 @@ impl Multi {
 
     /// What EXEC, with these flags of its own, asks for with this queue.
     pub fn flags_of_exec(&self, own: Flags) -> Flags {
-        own.or(self.flags).without(self.lacks)
+        own.or(self.flags.and(NEEDS)).without(self.lacks)
     }
 
     /// What the queue's commands touch together.

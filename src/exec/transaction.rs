@@ -12,7 +12,7 @@ use crate::spec::prelude::*;
 pub const DISCARD: Row = Row {
     name: "discard",
     arity: 1,
-    flags: NOSCRIPT.or(LOADING).or(STALE).or(FAST).or(ALLOW_BUSY).or(SESSION).or(NOT_QUEUED),
+    flags: NOSCRIPT.or(LOADING).or(STALE).or(FAST).or(ALLOW_BUSY).or(SESSION).or(NOT_QUEUED).or(ENDS_TRANSACTION),
     cats: TRANSACTION,
     since: "2.0.0",
     group: Group::Transactions,
@@ -24,7 +24,7 @@ pub const DISCARD: Row = Row {
 pub const EXEC: Row = Row {
     name: "exec",
     arity: 1,
-    flags: NOSCRIPT.or(LOADING).or(STALE).or(SKIP_SLOWLOG).or(SESSION).or(NOT_QUEUED),
+    flags: NOSCRIPT.or(LOADING).or(STALE).or(SKIP_SLOWLOG).or(SESSION).or(NOT_QUEUED).or(ENDS_TRANSACTION),
     cats: TRANSACTION,
     since: "1.2.0",
     group: Group::Transactions,

@@ -56,7 +56,8 @@ fn link(repl: &Repl, engine: &Engine, now_ms: i64, add: &mut impl FnMut(&str, St
     let connected = link.is_connected();
     let syncing = link.state() == LinkState::Sync;
     let seconds_since = |ms: i64| if ms > 0 { (now_ms - ms).max(0) / 1000 } else { -1 };
-    let (host, port) = repl.master_addr().unwrap_or_default();
+    // While the data set is loaded, nobody follows the configuration yet.
+    let (host, port) = repl.master_addr().or_else(|| engine.settings().replicaof.clone()).unwrap_or_default();
     // Received and applied are told apart only while a batch is being applied.
     let applied = if connected { engine.log.end_offset() } else { link.offset.load(Relaxed).max(1) };
     let last_io = seconds_since(link.last_io_ms.load(Relaxed));

@@ -209,13 +209,14 @@ fn serve(
 
     // Clients may come, and are told to wait.
     engine.state.loading.store(true, Relaxed);
+    if settings.replicaof.is_some() {
+        // A replica before anybody can ask. Nothing else runs yet, so no gate is needed.
+        engine.state.set_role(true);
+        log::set_role('S');
+    }
     open_listeners(&listeners, &settings)?;
     info!("Server initialized");
     let held = load::load(&engine, restore_to_s)?;
-    if settings.replicaof.is_some() {
-        // A replica before anybody can write. Nothing else runs yet, so no gate is needed.
-        engine.state.set_role(true);
-    }
     if settings.appendonly {
         aof.open(&engine)?;
     }

@@ -1,13 +1,12 @@
 //! CONFIG, and what a changed directive changes at once.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::base::{Error, log, os_reason};
 use crate::config::SetContext;
 use crate::exec::call::{Call, Flow, SessionCommand};
-use crate::exec::client::{ClientHandle, flag};
+
 use crate::exec::engine::Engine;
 use crate::exec::help::help;
 use crate::persist::Aof;
@@ -99,15 +98,10 @@ fn get(call: &mut Call<'_>) -> Result<Flow, Error> {
 }
 
 /// Whether the client is on this machine: protected directives may ask.
-pub fn is_local(client: &ClientHandle) -> bool {
-    let ip = client.addr.rsplit_once(':').map(|(ip, _)| ip.trim_matches(['[', ']']));
-    client.has(flag::UNIX)
-        || ip.and_then(|ip| ip.parse::<IpAddr>().ok()).is_some_and(|ip| ip.to_canonical().is_loopback())
-}
 
 fn set(call: &mut Call<'_>) -> Result<Flow, Error> {
     let words: Vec<&[u8]> = call.argv.skip(2).iter().collect();
-    let context = SetContext { loading: call.engine.state.is_loading(), local: is_local(&call.session.handle) };
+    let context = SetContext { loading: call.engine.state.is_loading(), local: call.session.handle.is_local() };
     call.engine.config.set(&words, context)?;
     call.out.ok();
     Ok(Flow::Done)

@@ -4,7 +4,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::config_cmd::is_local;
 use crate::base::{Error, clock, glob, log, number};
 use crate::config::parse_memory;
 use crate::ds::list::set_giant_bytes;
@@ -97,13 +96,6 @@ const SUBS: &[Sub] = &[
 ];
 
 fn debug(call: &mut Call<'_>) -> Result<Flow, Error> {
-    if !call.engine.settings().enable_debug_command.allows(is_local(&call.session.handle)) {
-        return Err(Error::text(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
-             a local connection, otherwise you need to set this option in the configuration file, and then restart the \
-             server.",
-        ));
-    }
     let (name, words) = (call.argv.word(1), call.argv.len() - 2);
     let found = SUBS.iter().find(|s| s.name.as_bytes().eq_ignore_ascii_case(name));
     match found.filter(|s| (s.words.0..=s.words.1).contains(&words)) {

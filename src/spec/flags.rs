@@ -24,6 +24,10 @@ macro_rules! bit_set {
             }
 
             #[must_use]
+            pub const fn and(self, other: $set) -> $set {
+                $set(self.0 & other.0)
+            }
+
             pub const fn without(self, other: $set) -> $set {
                 $set(self.0 & !other.0)
             }
@@ -103,7 +107,7 @@ pub mod flag {
         } hidden {
             /// Not a write, but may reach replicas all the same (PUBLISH, EVAL).
             MAY_REPLICATE = 32;
-            /// Needs `enable-debug-command`, `enable-module-command` or the like.
+            /// Needs `enable-debug-command`.
             PROTECTED = 33;
             /// Exists in Sentinel mode too.
             SENTINEL = 34;
@@ -123,6 +127,8 @@ pub mod flag {
             WHILE_SUBSCRIBED = 41;
             /// Asked to see whether the server is well: refused, as writes are, while the data cannot be kept.
             TELLS_HEALTH = 42;
+            /// Ends a transaction, and so is let in however short the memory is.
+            ENDS_TRANSACTION = 43;
         }
     }
 }

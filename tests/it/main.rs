@@ -21,6 +21,7 @@ mod maxmemory;
 mod pair;
 mod persist;
 mod random;
+mod refusals;
 mod replica;
 mod replication;
 mod sentinel;

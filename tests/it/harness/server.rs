@@ -71,6 +71,20 @@ impl Server {
         });
     }
 
+    /// Starts the process as it is, and returns when it answers that it loads.
+    #[track_caller]
+    pub fn launch_loading(&mut self) {
+        self.spawn();
+        let what = format!("{:?} on port {} loads", self.kind, self.port());
+        wait_until(&what, || {
+            let Ok(mut c) = Client::try_connect(("127.0.0.1", self.port())) else { return false };
+            if let Some(password) = &self.password {
+                let _ = c.try_call(&["AUTH", password]);
+            }
+            matches!(c.try_call(&["PING"]), Ok(reply) if reply.to_string().starts_with("-LOADING"))
+        });
+    }
+
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server is running already");
         let log = File::options().create(true).append(true).open(self.path("log")).expect("a log file");
