@@ -97,8 +97,6 @@ fn get(call: &mut Call<'_>) -> Result<Flow, Error> {
     Ok(Flow::Done)
 }
 
-/// Whether the client is on this machine: protected directives may ask.
-
 fn set(call: &mut Call<'_>) -> Result<Flow, Error> {
     let words: Vec<&[u8]> = call.argv.skip(2).iter().collect();
     let context = SetContext { loading: call.engine.state.is_loading(), local: call.session.handle.is_local() };

@@ -140,3 +140,60 @@ fn newer_stock_servers_replicate_both_ways() {
         converge(&[&pando, &theirs]);
     }
 }
+
+/// The snapshots that lie in a server's directory, by their names without what is made up.
+fn snapshots(s: &Server) -> Vec<String> {
+    let names = std::fs::read_dir(s.dir()).expect("a directory").map(|e| e.expect("an entry").file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.retain(|name| name.contains(".rdb"));
+    names.sort();
+    names
+}
+
+/// `rdb-del-sync-files`: the snapshot that came by disk goes after the load where nothing else would be kept.
+#[test]
+fn a_snapshot_that_came_by_disk_stays_or_goes_as_on_stock_replicas() {
+    let keeps = ["save 3600 1", "appendonly yes", "save \"\""];
+    for master in [Kind::Pando, Kind::Stock70] {
+        let m = Server::start(master, &["repl-diskless-sync no", "rdb-del-sync-files yes"]);
+        m.check("set a 1", "+OK");
+        for keep in keeps {
+            for delete in ["rdb-del-sync-files yes", "rdb-del-sync-files no"] {
+                let options = [keep, delete, "repl-diskless-load disabled"];
+                let [ours, stock] = [Kind::Pando, Kind::Stock70].map(|kind| Server::start(kind, &options));
+                for r in [&ours, &stock] {
+                    follow(r, &m);
+                    converge(&[&m, r]);
+                }
+                let expect = if keep == keeps[2] && delete.ends_with("yes") { vec![] } else { vec!["dump.rdb"] };
+                for r in [&ours, &stock] {
+                    // Stock servers turn the append-only file off for the load, and then take themselves for servers that
+                    // keep nothing, against what their manual says.
+                    if keep == keeps[1] && r.kind == Kind::Stock70 {
+                        continue;
+                    }
+                    wait_until(&format!("{expect:?} is there with {options:?}"), || snapshots(r) == expect);
+                }
+            }
+        }
+        // What was made for the replicas is of no use to the master.
+        wait_until("the master has no snapshot", || snapshots(&m).is_empty());
+    }
+}
+
+/// Ours has no name from the time it is whole, so that nothing is left to be deleted, whatever the directive says.
+#[test]
+fn a_master_leaves_no_snapshot_that_was_made_for_a_replica() {
+    if Kind::stock_stands_in() {
+        return;
+    }
+    for delete in ["yes", "no"] {
+        let m = Server::start(Kind::Pando, &["repl-diskless-sync no", &format!("rdb-del-sync-files {delete}")]);
+        m.check("set a 1", "+OK");
+        let r = Server::start(Kind::Pando, &[]);
+        follow(&r, &m);
+        converge(&[&m, &r]);
+        assert_eq!(m.info_int("stats", "sync_full"), 1);
+        assert_eq!(snapshots(&m), Vec::<String>::new());
+    }
+}
