@@ -130,7 +130,7 @@ impl Engine {
             pause: Pause::default(),
             state: State::default(),
             standstill: Standstill::default(),
-            durable: Durable::default(),
+            durable: Durable::new(workers + 1),
             hooks: OnceLock::new(),
             extensions: OnceLock::new(),
             config,

@@ -16,6 +16,7 @@ pub mod evict;
 pub mod expire_cycle;
 pub mod gate;
 pub mod help;
+pub mod hold;
 pub mod monitor;
 pub mod multi;
 pub mod output_limit;

@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use smallvec::SmallVec;
+
 /// What a block costs beside its bytes, for the memory count.
 const OVERHEAD_BYTES: usize = size_of::<Block>() + 2 * size_of::<usize>();
 
@@ -171,6 +173,16 @@ impl Chunk {
     /// The stock offset of the chunk's first byte.
     pub fn offset(&self) -> i64 {
         self.block.start + self.range.start as i64
+    }
+
+    /// Leaves out what is more than so many bytes.
+    pub fn shorten(chunks: &mut SmallVec<[Self; 8]>, mut max_bytes: usize) {
+        chunks.retain(|chunk| {
+            let take = chunk.len().min(max_bytes);
+            chunk.range.end = chunk.range.start + take;
+            max_bytes -= take;
+            take > 0
+        });
     }
 
     /// Leaves out the first `n` bytes, for a write that took only a part.

@@ -35,7 +35,7 @@ use super::state::{Repl, log};
 use crate::base::clock;
 use crate::exec::call::Socket;
 use crate::exec::client::ClientHandle;
-use crate::exec::durable::Durable;
+use crate::exec::hold::Hold;
 use crate::exec::{Engine, Session};
 use crate::oplog::{Chunk, Cursor};
 use crate::resp::{Argv, Batch, Input, Limits, OwnedArgv};
@@ -294,6 +294,10 @@ pub struct Feed {
     stage: Stage,
     stream: Option<Stream>,
     log_waiter: crate::oplog::Waiter,
+    /// What our own file does not hold yet as `appendfsync` wants it is not for replicas either.
+    hold: Hold,
+    /// The snapshot tells of all up to this offset.
+    snapshot_upto: ReplOffset,
     /// It is known to read the stream as it comes.
     has_loaded: bool,
     /// REPLCONF's number in the command table, for CLIENT LIST.
@@ -328,6 +332,8 @@ impl Feed {
             stage: Stage::Waiting,
             stream: None,
             log_waiter,
+            hold: Hold::default(),
+            snapshot_upto: 0,
             has_loaded: false,
             replconf,
         }
@@ -406,6 +412,7 @@ impl Feed {
             match order {
                 Order::Begin { line, stream } => {
                     self.out.extend_from_slice(line.unwrap_or_default().as_bytes());
+                    self.snapshot_upto = stream.next_offset() - 1;
                     self.stream = Some(stream);
                     if self.takes_stream() {
                         self.stage = Stage::Stream;
@@ -470,8 +477,31 @@ impl Feed {
         sent(n)
     }
 
+    /// Ready once a replica may be told of everything up to this offset.
+    fn poll_released(&mut self, offset: ReplOffset, cx: &mut Context<'_>) -> Poll<()> {
+        let replies = &self.engine.durable.replies;
+        if !self.hold.is_on() && replies.holds(offset) {
+            self.hold.begin(replies, offset);
+        }
+        // Woken by the file's writer itself: replicas are few.
+        self.hold.poll(replies, self.engine.gates.outsider(), cx)
+    }
+
+    /// How much may be sent from this offset on. What clients are not told of before it is in the append-only file, replicas
+    /// are not either: else they would have what we do not after a crash, and no way to go on with us.
+    fn poll_allowed(&mut self, next: ReplOffset, cx: &mut Context<'_>) -> Poll<usize> {
+        loop {
+            ready!(self.poll_released(next, cx));
+            let allowed = self.engine.durable.replies.released().saturating_sub(next - 1);
+            if allowed > 0 {
+                return Poll::Ready(allowed as usize);
+            }
+        }
+    }
+
     fn poll_lanes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
         let id = self.id();
+        ready!(self.poll_released(self.snapshot_upto, cx));
         let Stage::Lanes(fanout, piece) = &mut self.stage else { return Poll::Pending };
         if piece.is_none() {
             match fanout.poll_next(id, cx) {
@@ -499,6 +529,7 @@ impl Feed {
     }
 
     fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
+        ready!(self.poll_released(self.snapshot_upto, cx));
         let Stage::File(sending) = &mut self.stage else { return Poll::Pending };
         if sending.sent == sending.buffer.len() {
             if sending.at == sending.bytes {
@@ -538,31 +569,23 @@ impl Feed {
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
-        let cursor = match &mut self.stream {
-            Some(Stream::Log(cursor)) => cursor,
-            Some(Stream::Behind(_)) => return self.poll_behind(cx),
+        let next = match &self.stream {
+            // The log holds another history now; this replica has to ask anew.
+            Some(Stream::Log(cursor)) if cursor.is_stale() => return Poll::Ready(Err(End::Killed)),
+            Some(stream) => stream.next_offset(),
             None => return Poll::Pending,
         };
-        if cursor.is_stale() {
-            // The log holds another history now; this replica has to ask anew.
-            return Poll::Ready(Err(End::Killed));
-        }
-        // What clients are not told of before it is in the append-only file, replicas are not either: else they would have
-        // what we do not after a crash, and no way to go on with us.
-        let durable = &self.engine.durable;
-        let mut chunks = cursor.read(STREAM_BYTES.min(released(durable, cursor)));
-        if chunks.is_empty() && cursor.lag_bytes() == 0 {
-            self.log_waiter.arm();
-            if cursor.lag_bytes() == 0 {
-                return Poll::Pending;
-            }
-        }
+        let allowed = self.poll_allowed(next, cx);
+        let Some(Stream::Log(cursor)) = &mut self.stream else {
+            return self.poll_behind(if let Poll::Ready(n) = allowed { n } else { 0 }, cx);
+        };
+        let allowed = ready!(allowed).min(STREAM_BYTES);
+        let mut chunks = cursor.read(allowed);
         if chunks.is_empty() {
-            ready!(durable.poll_released(cursor.next_offset(), cx));
-            chunks = cursor.read(STREAM_BYTES.min(released(durable, cursor)));
+            self.log_waiter.arm();
+            chunks = cursor.read(allowed);
             if chunks.is_empty() {
-                // Held up again, or another history.
-                return Poll::Ready(Ok(Progressed::Stage));
+                return Poll::Pending;
             }
         }
         self.repl.note_log_end(&self.engine);
@@ -574,8 +597,8 @@ impl Feed {
         sent(n)
     }
 
-    /// What was written since the cut.
-    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
+    /// What was written since the cut; so much of it may be sent.
+    fn poll_behind(&mut self, allowed: usize, cx: &mut Context<'_>) -> Poll<Result<Progressed, End>> {
         let Some(Stream::Behind(tail)) = &mut self.stream else { return Poll::Pending };
         let failed = |e| End::Failed(format!("Read error sending the replica what was written during its sync: {e}"));
         // As long as it loads it may stop reading at any time: what it lacks then goes to disk.
@@ -589,9 +612,16 @@ impl Feed {
         }
         let socket = Pin::new(&mut self.socket);
         let wrote_now = match next {
-            spill::Next::Disk => socket.poll_write(cx, tail.ahead()),
-            spill::Next::Log(chunks) if chunks.is_empty() => return Poll::Pending,
-            spill::Next::Log(chunks) => {
+            spill::Next::Disk if allowed == 0 => return Poll::Pending,
+            spill::Next::Disk => {
+                let ahead = tail.ahead();
+                socket.poll_write(cx, &ahead[..ahead.len().min(allowed)])
+            }
+            spill::Next::Log(mut chunks) => {
+                Chunk::shorten(&mut chunks, allowed);
+                if chunks.is_empty() {
+                    return Poll::Pending;
+                }
                 let mut slices = [io::IoSlice::new(&[]); 16];
                 let n = fill(&mut slices, &chunks);
                 socket.poll_write_vectored(cx, &slices[..n])
@@ -690,11 +720,6 @@ fn refuse(engine: &Engine, client: &ClientHandle, argv: Argv<'_>) -> End {
     }
     let who = crate::exec::describe::line(engine, client);
     End::Failed(format!("Replica generated a reply to command '{name}', disconnecting it: {who}"))
-}
-
-/// How much of what comes next may be sent.
-fn released(durable: &Durable, cursor: &Cursor) -> usize {
-    durable.released().saturating_sub(cursor.next_offset() - 1).max(0) as usize
 }
 
 enum Progressed {

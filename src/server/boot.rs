@@ -23,6 +23,7 @@ use crate::config::{Config, ConfigError, LoadOptions, LogLevel, Settings};
 use crate::exec::call::Handler;
 use crate::exec::engine::{Engine, Hooks};
 use crate::exec::evict;
+use crate::exec::gate::WorkerId;
 use crate::persist::aof::restore::parse_moment;
 use crate::persist::disk::FileSystem;
 use crate::persist::{Aof, Saver};
@@ -184,6 +185,10 @@ fn serve(
     let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("main").enable_all().build();
     let main = main.map_err(|e| e.to_string())?;
     let workers = Arc::new(Workers::start(threads).map_err(|e| e.to_string())?);
+    for (i, runtime) in workers.runtimes().enumerate() {
+        let engine = engine.clone();
+        runtime.spawn(async move { engine.durable.replies.herald(WorkerId(i)).await });
+    }
     let listeners = Arc::new(Listeners::new(engine.clone(), workers, main.handle().clone()));
     let shutdown = Shutdown::new(pid_file);
     let repl = Repl::new();

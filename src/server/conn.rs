@@ -19,6 +19,7 @@ use crate::exec::client::{End, flag};
 use crate::exec::client_memory;
 use crate::exec::engine::Engine;
 use crate::exec::gate::WorkerId;
+use crate::exec::hold::Hold;
 use crate::exec::output_limit;
 use crate::exec::session::Session;
 use crate::resp::{Batch, Input, Limits, Reply};
@@ -108,7 +109,7 @@ pub struct Conn<S> {
     at: usize,
     out: Reply,
     /// What is in `out` may be sent once the log is written, or on disk, up to here.
-    hold: Option<i64>,
+    hold: Hold,
     closing: bool,
 }
 
@@ -130,7 +131,7 @@ impl<S: Socket + 'static> Conn<S> {
             batch: Batch::default(),
             at: 0,
             out: Reply::new(2),
-            hold: None,
+            hold: Hold::default(),
             closing: false,
         }
     }
@@ -261,14 +262,14 @@ impl<S: Socket + 'static> Conn<S> {
             }
             // Nobody may push the point further off that the replies wait for.
             Waiting::Turn(others) => {
-                if self.hold.is_none() && others.as_mut().poll(cx).is_ready() {
+                if !self.hold.is_on() && others.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Woken::Turn);
                 }
             }
         }
         let may_read = match waiting {
             // Nobody may push the point further off that the replies wait for.
-            Waiting::No => !self.closing && self.hold.is_none(),
+            Waiting::No => !self.closing && !self.hold.is_on(),
             Waiting::Turn(_) => false,
             // A blocked client is still read, to learn that it left.
             Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
@@ -288,9 +289,8 @@ impl<S: Socket + 'static> Conn<S> {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(offset) = self.hold {
-            ready!(self.engine.durable.poll_released(offset, cx));
-            self.hold = None;
+        if self.hold.is_on() {
+            ready!(self.hold.poll(&self.engine.durable.replies, self.worker, cx));
         }
         let mut sent = 0;
         let result = loop {
@@ -336,7 +336,7 @@ impl<S: Socket + 'static> Conn<S> {
         // Writes of others count as well: who has seen one must not lose it.
         let end = self.engine.log.end_offset();
         if self.engine.durable.holds(end) && !self.out.is_empty() {
-            self.hold = Some(end);
+            self.hold.begin(&self.engine.durable.replies, end);
         }
         let took_us = took_us(started);
         self.engine.stats.cycle(self.worker.0, took_us, commands);

@@ -214,6 +214,10 @@ impl Aof {
         self.writer.lock().as_ref().inspect(|thread| thread.unpark());
     }
 
+    pub(super) fn has_orders(&self) -> bool {
+        !self.orders.lock().is_empty()
+    }
+
     pub(super) fn take_orders(&self) -> Vec<Order> {
         std::mem::take(&mut self.orders.lock())
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::base::clock;
-use crate::config::{AppendFsync, Config, Settings};
+use crate::config::{AppendFsync, Config, SetContext, Settings};
 use crate::exec::Engine;
 use crate::keyspace::{Data, KeepTtl, Key, Unit};
 use crate::persist::disk::fault::{EIO, ENOSPC, Fault, Faults};
@@ -381,4 +381,66 @@ fn times_are_noted_before_what_was_done_then() {
     let text = String::from_utf8(disk.lock().inodes[0].written.clone()).unwrap();
     let stamps: Vec<&str> = text.lines().filter(|line| line.starts_with('#') || line.starts_with("key")).collect();
     assert_eq!(stamps, ["#TS:100", "key:0", "key:1", "#TS:102", "key:2"], "{text}");
+}
+
+#[test]
+fn nothing_is_flushed_while_a_rewrite_runs_if_that_is_wanted() {
+    for wanted in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = ModelDisk::default();
+        let (engine, aof, mut writer) = by_hand(dir.path(), &disk, AppendFsync::Always);
+        let word = if wanted { "yes" } else { "no" };
+        engine.config.set(&["no-appendfsync-on-rewrite", word], SetContext { loading: false, local: true }).unwrap();
+        let unflushed = || {
+            let model = disk.lock();
+            model.inodes[0].written.len() - model.inodes[0].flushed.len()
+        };
+        let waits = || engine.durable.holds(engine.log.end_offset());
+        let is_sure = || engine.durable.on_disk(&engine.log) == engine.log.end_offset();
+        *aof.rewriting.lock() = Some(1);
+        set(&engine, 0);
+        assert!(waits(), "it is not even written");
+        assert!(writer.turn().is_ok());
+        assert!(!waits());
+        assert_eq!((unflushed() > 0, is_sure()), (wanted, !wanted), "put off: {wanted}");
+        // Right behind the rewrite, before the writer has looked: what is new is not let through by what was.
+        *aof.rewriting.lock() = None;
+        set(&engine, 1);
+        assert!(waits(), "put off: {wanted}");
+        assert!(writer.turn().is_ok());
+        assert_eq!((unflushed(), waits(), is_sure()), (0, false, true), "put off: {wanted}");
+    }
+}
+
+#[test]
+fn a_rewritten_file_goes_to_disk_in_portions_if_that_is_wanted() {
+    const BYTES: usize = 20 << 20;
+    for wanted in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = ModelDisk::default();
+        let (engine, aof) = engine(dir.path(), Arc::new(disk.clone()), AppendFsync::No);
+        let word = if wanted { "yes" } else { "no" };
+        engine
+            .config
+            .set(
+                &["aof-rewrite-incremental-fsync", word, "rdbcompression", "no"],
+                SetContext { loading: false, local: true },
+            )
+            .unwrap();
+        for i in 0..BYTES >> 20 {
+            let (name, value) = (key(i), vec![b'x'; 1 << 20]);
+            let _gate = engine.gates.pass(engine.gates.outsider());
+            let mut unit = Unit::default();
+            let key = Key::new(&name);
+            Data::lock_one(&engine.ks, key.hash, 0, &mut unit).set_string(key, &value, None, KeepTtl::Replace(None));
+        }
+        aof.rewrite(&engine, false);
+        while aof.rewrite_runs() {
+            std::thread::yield_now();
+        }
+        let model = disk.lock();
+        let base = model.inodes.iter().max_by_key(|inode| inode.written.len()).unwrap();
+        assert!(base.flushed.len() >= BYTES, "{} bytes", base.flushed.len());
+        assert_eq!(base.most_unflushed < BYTES / 2, wanted, "{} bytes at once", base.most_unflushed);
+    }
 }

@@ -2,9 +2,10 @@
 //! disk as `appendfsync` says.
 //!
 //! It holds a position in the log like a replica's feed. With `always` it writes and flushes whatever has come, and lets
-//! the replies go that waited for it, while the workers already gather what comes next: so many clients share a flush. With
-//! the others it rests a moment after each write, so that a busy server wakes nobody for every request. Takes no gate and no
-//! lock but short ones: whoever waits for it may hold whatever they like.
+//! the replies go that waited for it, while the workers already gather what comes next: so many clients share a flush. On a
+//! quick disk it waits a moment for half of those who write all the time, as a flush costs the same for one and for many.
+//! With the others it rests a moment after each write, so that a busy server wakes nobody for every request. Takes no gate
+//! and no lock but short ones: whoever waits for it may hold whatever they like.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -30,6 +31,14 @@ const WRITE_BYTES: usize = 1 << 20;
 const REST: Duration = Duration::from_millis(2);
 /// How often it looks around when nothing happens, and tries again what failed.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long those are counted who write all the time.
+const PERIOD_US: i64 = 50_000;
+/// With `always`, how long the next flush is held back at most, so that it serves more: never longer than a flush takes.
+const GATHER_MAX_US: i64 = 200;
+/// It is not held back if so much waits to be written.
+const GATHER_MAX_BYTES: usize = 256 << 10;
+/// Gathering that brought nothing so many times in a row is tried again after `2^n - 1` flushes.
+const IN_VAIN_MAX: u32 = 6;
 const FLUSH_PERIOD_MS: i64 = 1000;
 /// A flush that takes longer held writes up, which stock servers count and tell.
 const SLOW_FLUSH_US: i64 = 2_000_000;
@@ -48,6 +57,13 @@ pub(super) struct Writer {
     open: Option<Open>,
     /// Mono ms before which the last error is not logged again.
     quiet_until_ms: i64,
+    /// Mono us.
+    period_until_us: i64,
+    /// What the last flush took.
+    flush_us: i64,
+    /// How often in a row gathering brought nothing, and how many flushes go without it for that.
+    in_vain: u32,
+    spared: u32,
 }
 
 /// The file being written.
@@ -142,11 +158,12 @@ pub(super) fn start(engine: &Arc<Engine>, aof: &Arc<Aof>) -> io::Result<()> {
 
 impl Writer {
     pub fn new(engine: Arc<Engine>, aof: Arc<Aof>) -> Self {
-        Self { engine, aof, open: None, quiet_until_ms: 0 }
+        Self { engine, aof, open: None, quiet_until_ms: 0, period_until_us: 0, flush_us: 0, in_vain: 0, spared: 0 }
     }
 
     fn run(mut self) {
         let me = thread::current();
+        self.engine.durable.replies.crowd.set_writer(me.clone());
         let waiter = self.engine.log.waiter(move || me.unpark());
         loop {
             let turn = self.turn().unwrap_or_else(|Fatal(line)| {
@@ -154,9 +171,10 @@ impl Writer {
                 std::process::exit(1)
             });
             match turn {
-                Turn::More => {}
+                Turn::More => _ = self.replies_wait() && self.gather(),
                 Turn::Failed => thread::park_timeout(LOOK),
                 Turn::Wrote if !self.replies_wait() => thread::park_timeout(REST),
+                Turn::Wrote if self.gather() => {}
                 Turn::Wrote | Turn::Idle => {
                     waiter.arm();
                     // Looked at again, so that nothing that came in between is slept over.
@@ -166,6 +184,44 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// After a flush that replies waited for: sleeps a moment if the next one will serve more then. False if there is no
+    /// reason to.
+    fn gather(&mut self) -> bool {
+        let crowd = &self.engine.durable.replies.crowd;
+        let now_us = clock::mono_us();
+        if now_us >= self.period_until_us {
+            self.period_until_us = now_us + PERIOD_US;
+            crowd.next_period();
+        }
+        let regulars = crowd.regulars();
+        let has_enough = |open: &Open| !open.switches.is_empty() || open.cursor.lag_bytes() >= GATHER_MAX_BYTES;
+        if regulars < 2 || self.open.as_ref().is_none_or(has_enough) {
+            return false;
+        }
+        if self.spared > 0 {
+            self.spared -= 1;
+            return false;
+        }
+        let before = crowd.waiting();
+        if !crowd.ask(regulars.div_ceil(2)) {
+            return true;
+        }
+        let until_us = now_us + self.flush_us.min(GATHER_MAX_US);
+        // Whatever else wakes this thread is looked at when it goes on; orders it goes on for.
+        while crowd.is_asked() && !self.aof.has_orders() {
+            let left_us = until_us - clock::mono_us();
+            if left_us <= 0 {
+                break;
+            }
+            thread::park_timeout(Duration::from_micros(left_us as u64));
+        }
+        crowd.forget();
+        // Where nobody came, they are too slow to be waited for each time.
+        self.in_vain = if crowd.waiting() > before { 0 } else { (self.in_vain + 1).min(IN_VAIN_MAX) };
+        self.spared = (1 << self.in_vain) - 1;
+        true
     }
 
     fn policy(&self) -> AppendFsync {
@@ -198,10 +254,12 @@ impl Writer {
             self.give_up();
         }
         let wrote = self.write_some()?;
-        if wrote == Turn::Failed || self.flush_if_due()? == Turn::Failed {
+        // Asked once, and behind the write: whoever's reply goes unflushed wrote while that other writing was under way.
+        let put_off = self.flush_is_put_off();
+        if wrote == Turn::Failed || self.flush_if_due(put_off)? == Turn::Failed {
             return Ok(Turn::Failed);
         }
-        self.publish();
+        self.publish(put_off);
         Ok(wrote)
     }
 
@@ -221,7 +279,7 @@ impl Writer {
             }
             Order::Flush(done) => {
                 let ok = self.write_and_flush()?;
-                self.publish();
+                self.publish(false);
                 // Whoever asked may have left.
                 let _ = done.send(ok);
             }
@@ -260,7 +318,7 @@ impl Writer {
             locals_flushed: locals,
             rest: Vec::new(),
         });
-        self.publish();
+        self.publish(false);
     }
 
     /// The log began another history: what it will hold is not what the file holds.
@@ -287,8 +345,8 @@ impl Writer {
         self.engine.more_on_disk();
     }
 
-    /// Tells everybody how far the file is.
-    fn publish(&mut self) {
+    /// Tells everybody how far the file is. `put_off`: for once that is not a matter of what is on disk.
+    fn publish(&mut self, put_off: bool) {
         let Some(open) = &self.open else { return };
         let (durable, log) = (&self.engine.durable, &self.engine.log);
         let written = open.written();
@@ -303,10 +361,13 @@ impl Writer {
             durable.set_on_disk(Some(open.flushed), open.history);
             self.engine.more_on_disk();
         }
-        let always = settings.appendfsync == AppendFsync::Always && !self.flush_is_put_off();
+        let always = settings.appendfsync == AppendFsync::Always;
         if durable.is_failing() {
             // Writes are refused, reads are served.
             durable.release(i64::MAX, u64::MAX);
+        } else if always && put_off {
+            // Nothing in advance: what comes next may have to be flushed again.
+            durable.release(written, if open.rest.is_empty() { open.locals } else { open.locals_flushed });
         } else if always {
             durable.release(open.flushed, open.locals_flushed);
         } else {
@@ -517,7 +578,7 @@ impl Writer {
         Ok(Turn::More)
     }
 
-    fn flush_if_due(&mut self) -> Result<Turn, Fatal> {
+    fn flush_if_due(&mut self, put_off: bool) -> Result<Turn, Fatal> {
         let policy = self.policy();
         let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
         let (dirty, notes) = (open.dirty, open.length != open.flushed_length);
@@ -536,7 +597,7 @@ impl Writer {
                 self.heal(Some("AOF write error looks solved, Redis can write again."));
             }
         }
-        if !due || self.flush_is_put_off() {
+        if !due || put_off {
             return Ok(Turn::Idle);
         }
         self.flush()
@@ -550,6 +611,7 @@ impl Writer {
         let result = open.file.sync();
         self.aof.flushing.store(false, Relaxed);
         let took_us = clock::mono_us() - started_us;
+        self.flush_us = took_us;
         open.last_flush_ms = clock::mono_ms();
         match result {
             Ok(()) => {

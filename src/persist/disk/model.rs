@@ -15,8 +15,10 @@ use super::{Disk, OutFile};
 #[derive(Clone, Default)]
 pub struct Inode {
     pub written: Vec<u8>,
-    flushed: Vec<u8>,
+    pub flushed: Vec<u8>,
     lost: Vec<Range<usize>>,
+    /// How much it grew between two flushes at most.
+    pub most_unflushed: usize,
 }
 
 #[derive(Default)]
@@ -154,6 +156,7 @@ impl OutFile for ModelFile {
             inode.lost.push(inode.flushed.len()..inode.written.len());
             return Err(e);
         }
+        inode.most_unflushed = inode.most_unflushed.max(inode.written.len().saturating_sub(inode.flushed.len()));
         inode.flushed = inode.written.clone();
         for range in &inode.lost {
             let end = range.end.min(inode.flushed.len());
