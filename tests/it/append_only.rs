@@ -8,7 +8,7 @@ use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::harness::{Client, Kind, Port, Reply, Server, follow, run_to_end, wait_until};
+use crate::harness::{Client, Kind, Port, Reply, Server, converge, follow, link_down, link_up, run_to_end, wait_until};
 
 const SERVER: Kind = Kind::Pando;
 const DIR: &str = "appendonlydir";
@@ -352,6 +352,73 @@ fn with_always_a_full_disk_ends_the_server() {
     assert!(server.log_has("Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting..."));
     server.launch();
     server.check("dbsize", &format!(":{acked}"));
+}
+
+#[test]
+fn with_always_replicas_are_told_only_what_is_in_the_file() {
+    let always = ["appendonly yes", "appendfsync always"];
+    let (top, middle, leaf) =
+        (Server::start(SERVER, &always), Server::start(SERVER, &always), Server::start(SERVER, &[]));
+    follow(&middle, &top);
+    follow(&leaf, &middle);
+    for (slow, key) in [(&top, "one"), (&middle, "two")] {
+        slow.check("debug aof-flush-sleep 200000", "+OK");
+        let mut c = top.client();
+        c.send(&["SET", key, "1"]);
+        let mut below = leaf.client();
+        wait_until("the leaf has it", || below.run(&format!("get {key}")).to_string() == "$1");
+        for above in [&top, &middle] {
+            assert!(increments(above).contains(key), "{key} is not in the file of port {}", above.port());
+        }
+        assert_eq!(c.read().to_string(), "+OK");
+        slow.check("debug aof-flush-sleep 0", "+OK");
+    }
+}
+
+#[test]
+fn with_always_what_the_disk_refused_is_at_no_replica() {
+    let mut master = Server::start(SERVER, &["appendonly yes", "appendfsync always"]);
+    let replica = Server::start(SERVER, &[]);
+    follow(&replica, &master);
+    let mut c = master.client();
+    c.check("set kept 1", "+OK");
+    c.check("wait 1 0", ":1");
+    limit_files(&master, Some(increments(&master).len() as u64 + 10));
+    c.send(&["SET", "lost", "a value of more than ten bytes"]);
+    assert_eq!(master.wait_end().code(), Some(1));
+    link_down(&replica);
+    replica.script("get kept => $1\n get lost => $nil");
+    master.launch();
+    link_up(&replica);
+    converge(&[&master, &replica]);
+}
+
+#[test]
+fn with_always_and_a_slow_disk_the_tree_works_as_ever() {
+    let start = || Server::start(SERVER, &["appendonly yes", "appendfsync always"]);
+    let (mut first, second, third) = (start(), start(), start());
+    for server in [&first, &second, &third] {
+        server.check("debug aof-flush-sleep 20000", "+OK");
+    }
+    follow(&second, &first);
+    let mut c = first.client();
+    c.check("set a 1", "+OK");
+    c.check("wait 1 0", ":1");
+    c.check("incr a", ":2");
+    c.check("waitaof 1 1 0", "[:1 :1]");
+    // A write that is on its way to the disk at the cut of a full sync.
+    c.send(&["INCR", "a"]);
+    follow(&third, &first);
+    assert_eq!(c.read().to_string(), ":3");
+    converge(&[&first, &second, &third]);
+    first.check(&format!("failover to 127.0.0.1 {}", second.port()), "+OK");
+    wait_until("the second leads", || second.info("replication", "role") == "master");
+    link_up(&first);
+    second.check("incr a", ":4");
+    // The third still follows the first, which follows the second now.
+    converge(&[&second, &first, &third]);
+    first.terminate();
+    assert!(first.log_has("1 of 1 replicas are in sync when shutting down."), "{}", first.log());
 }
 
 #[test]
