@@ -64,9 +64,9 @@ const NO_STRING: Error = Error::text("ERR Key should be of string type if condit
 pub(super) enum Comparison<'a> {
     Equal(&'a [u8]),
     NotEqual(&'a [u8]),
-    /// The same of its digest.
-    Digest(u64),
-    NotDigest(u64),
+    /// The same of its digest, in sixteen digits of either case.
+    Digest(&'a [u8]),
+    NotDigest(&'a [u8]),
 }
 
 impl<'a> Comparison<'a> {
@@ -75,38 +75,42 @@ impl<'a> Comparison<'a> {
         Ok(Some(match () {
             () if a.option("IFEQ") => Comparison::Equal(a.next()?),
             () if a.option("IFNE") => Comparison::NotEqual(a.next()?),
-            () if a.option("IFDEQ") => Comparison::Digest(parse_digest(a.next()?)?),
-            () if a.option("IFDNE") => Comparison::NotDigest(parse_digest(a.next()?)?),
+            () if a.option("IFDEQ") => Comparison::Digest(a.next()?),
+            () if a.option("IFDNE") => Comparison::NotDigest(a.next()?),
             () => return Ok(None),
         }))
     }
 
-    /// What is not there equals nothing.
-    pub(super) fn is_met(self, value: Option<ValueRef<'_>>) -> bool {
+    /// What is not there equals nothing. As in stock servers a digest is looked at only where there is something to compare
+    /// it with, and then only its length can be wrong.
+    pub(super) fn is_met(self, value: Option<ValueRef<'_>>) -> Result<bool, Error> {
         let mut text = itoa::Buffer::new();
         let string = value.map(|value| value.as_str(&mut text));
+        let digest_is = |want: &[u8]| match string {
+            Some(_) if want.len() != DIGEST_LEN => Err(BAD_DIGEST),
+            Some(string) => Ok(digest_of(string).as_bytes().eq_ignore_ascii_case(want)),
+            None => Ok(false),
+        };
         match self {
-            Comparison::Equal(want) => string == Some(want),
-            Comparison::NotEqual(want) => string != Some(want),
-            Comparison::Digest(want) => string.map(XxHash3_64::oneshot) == Some(want),
-            Comparison::NotDigest(want) => string.map(XxHash3_64::oneshot) != Some(want),
+            Comparison::Equal(want) => Ok(string == Some(want)),
+            Comparison::NotEqual(want) => Ok(string != Some(want)),
+            Comparison::Digest(want) => digest_is(want),
+            Comparison::NotDigest(want) => digest_is(want).map(|equal| !equal),
         }
     }
 }
 
-/// Sixteen digits in either case, no sign and no blank.
-fn parse_digest(word: &[u8]) -> Result<u64, Error> {
-    let is_hex = word.len() == 16 && word.iter().all(u8::is_ascii_hexdigit);
-    let digits = std::str::from_utf8(word).ok().filter(|_| is_hex).ok_or(BAD_DIGEST)?;
-    u64::from_str_radix(digits, 16).map_err(|_| BAD_DIGEST)
+const DIGEST_LEN: usize = 16;
+
+fn digest_of(string: &[u8]) -> String {
+    format!("{:016x}", XxHash3_64::oneshot(string))
 }
 
 fn digest(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
     match db.get_str(key)? {
         Some(value) => {
-            let digest = XxHash3_64::oneshot(value.as_str(&mut itoa::Buffer::new()));
-            out.bulk(format!("{digest:016x}").as_bytes());
+            out.bulk(digest_of(value.as_str(&mut itoa::Buffer::new())).as_bytes());
         }
         None => out.null(),
     }
@@ -124,7 +128,7 @@ fn delex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect,
         if value.kind() != Type::String {
             return Err(NO_STRING);
         }
-        Comparison::option(a)?.ok_or(BAD_CONDITION)?.is_met(Some(value))
+        Comparison::option(a)?.ok_or(BAD_CONDITION)?.is_met(Some(value))?
     } else {
         false
     };
@@ -137,7 +141,7 @@ fn delifeq(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effec
     if value.is_some_and(|value| value.kind() != Type::String) {
         return Err(Error::WrongType);
     }
-    let equal = Comparison::Equal(want).is_met(value);
+    let equal = Comparison::Equal(want).is_met(value)?;
     remove_if(db, key, equal, out)
 }
 

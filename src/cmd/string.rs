@@ -461,15 +461,16 @@ fn set_with_options(
     let compares = matches!(condition, Condition::If(_));
     let allowed = if get || compares {
         let old = db.get_str(key)?;
-        if get {
-            reply_optional(out, old);
-        }
-        match condition {
+        let allowed = match condition {
             Condition::Always => true,
             Condition::Absent => old.is_none(),
             Condition::Present => old.is_some(),
-            Condition::If(comparison) => comparison.is_met(old),
+            Condition::If(comparison) => comparison.is_met(old)?,
+        };
+        if get {
+            reply_optional(out, old);
         }
+        allowed
     } else {
         match condition {
             Condition::Absent => db.find(key).is_none(),

@@ -467,7 +467,15 @@ fn deletions_may_mind_what_groups_know() {
          xpending s late => [:0 $nil $nil *nil]
          xdelex s ids 0 1-1 => -ERR Number of IDs must be a positive integer
          xdelex s ids 2 1-1 => -ERR The `numids` parameter must match the number of arguments
-         xdelex s ids 1 1-1 2-2 => -ERR syntax error",
+         xdelex s ids 1 1-1 2-2 => -ERR syntax error
+         xdelex s ids 1 what more => -ERR syntax error
+         xdelex s ids 1 what => -ERR Invalid stream ID specified as stream command argument
+         xackdel s g ids 1 what => -ERR Invalid stream ID specified as stream command argument
+         xdelex none ids 1 what => [:-1]
+         xackdel s none ids 2 what ever => [:-1 :-1]
+         xackdel s g keepref delref ids 1 1-1 => -ERR syntax error
+         xackdel s g ids 0 1-1 => -ERR Number of IDs must be a positive integer
+         xackdel s g ids 2 1-1 => -ERR The `numids` parameter must match the number of arguments",
     );
     fresh(&mut client);
     // Read and acknowledged: the first two. The others stay, whatever the bound.

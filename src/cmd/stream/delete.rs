@@ -62,8 +62,9 @@ pub(super) fn all_ids(a: &mut Args<'_>) -> Result<Ids, Error> {
     a.rest().iter().map(|word| ids::strict(word, 0)).collect()
 }
 
-/// `[KEEPREF|DELREF|ACKED] IDS n id …`
-fn counted_ids(a: &mut Args<'_>) -> Result<(Refs, Ids), Error> {
+/// `[KEEPREF|DELREF|ACKED] IDS n id …`. The ids are words still: whether they are ids is asked after whether there is a
+/// stream.
+fn counted_ids<'a>(a: &mut Args<'a>) -> Result<(Refs, SmallVec<[&'a [u8]; 8]>), Error> {
     let (mut refs, mut found) = (None, None);
     while !a.is_at_end() {
         let word = a.next()?;
@@ -71,19 +72,30 @@ fn counted_ids(a: &mut Args<'_>) -> Result<(Refs, Ids), Error> {
             if refs.replace(given).is_some() {
                 return Err(Error::Syntax);
             }
-        } else if word.eq_ignore_ascii_case(b"IDS") && !a.is_at_end() && found.is_none() {
+        } else if word.eq_ignore_ascii_case(b"IDS") && !a.is_at_end() {
             let count = number::parse_i64(a.next()?).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
             let count = count.ok_or(const { Error::text("ERR Number of IDs must be a positive integer") })?;
             if count > a.left() {
                 return Err(const { Error::text("ERR The `numids` parameter must match the number of arguments") });
             }
-            let ids: Result<Ids, Error> = (0..count).map(|_| ids::strict(a.next()?, 0)).collect();
-            found = Some(ids?);
+            // Said twice, the last counts.
+            found = Some((0..count).map(|_| a.next()).collect::<Result<_, Error>>()?);
         } else {
             return Err(Error::Syntax);
         }
     }
     Ok((refs.unwrap_or_default(), found.ok_or(Error::Syntax)?))
+}
+
+fn parsed(words: &[&[u8]]) -> Result<Ids, Error> {
+    words.iter().map(|word| ids::strict(word, 0)).collect()
+}
+
+/// Of each id that there is no such entry.
+fn reply_absent(out: &mut Reply, ids: usize) -> Effect {
+    out.array(ids);
+    (0..ids).for_each(|_| out.int(code(Deleted::Absent)));
+    Effect::None
 }
 
 /// Tells of entries that went.
@@ -118,8 +130,12 @@ fn code(fate: Deleted) -> i64 {
 
 fn xdelex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
-    db.view::<Stream>(key)?;
-    let (refs, ids) = counted_ids(a)?;
+    let there = db.view::<Stream>(key)?.is_some();
+    let (refs, words) = counted_ids(a)?;
+    if !there {
+        return Ok(reply_absent(out, words.len()));
+    }
+    let ids = parsed(&words)?;
     let mut codes: SmallVec<[i64; 8]> = SmallVec::new();
     let done = db.edit(key, |stream: &mut Stream| {
         let forgotten = if refs == Refs::Drop { stream.forget(&ids) } else { 0 };
@@ -139,8 +155,12 @@ fn xdelex(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect
 fn xackdel(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let key = a.key()?;
     let name = a.next()?;
-    db.view::<Stream>(key)?;
-    let (refs, ids) = counted_ids(a)?;
+    let there = db.view::<Stream>(key)?.is_some_and(|stream| stream.group(name).is_some());
+    let (refs, words) = counted_ids(a)?;
+    if !there {
+        return Ok(reply_absent(out, words.len()));
+    }
+    let ids = parsed(&words)?;
     let done = db.edit(key, |stream: &mut Stream| {
         let Some(group) = stream.group_mut(name) else { return (SmallVec::new(), 0, 0) };
         let acked: SmallVec<[bool; 8]> = ids.iter().map(|id| group.ack(*id).is_some()).collect();
