@@ -3,7 +3,8 @@
 //! A master that lost its data and starts again empty would have every replica of its give up the last copies at once. So
 //! a replica refuses, if all of this is so:
 //!
-//! 1. it has been in step with this master since an operator (or the configuration file, or Sentinel) named it;
+//! 1. it has been in step with this master since an operator (or Sentinel) named it; or it was started with the master in
+//!    its configuration file, and what it loaded from disk told which history it belongs to;
 //! 2. the master comes back with a replication id that is not that of the replica's data;
 //! 3. the replica holds [`MIN_KEYS`] keys or more, and the master offers fewer than one for every [`SHRINKS_TO`] of them.
 //!

@@ -97,7 +97,7 @@ impl Follower {
         if let Some((host, port)) = self.engine.settings().replicaof.clone().filter(|_| !follows) {
             self.engine.state.set_role(true);
             log::set_role('S');
-            self.step(None, Event::SetMaster { host, port, held, failover: false });
+            self.step(None, Event::Restart { host, port, held });
         }
     }
 

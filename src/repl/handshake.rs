@@ -63,9 +63,11 @@ impl LinkState {
 /// Something happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// REPLICAOF, the configuration file, or a failover to a replica of ours. `held` is the history that a former master
-    /// or a connected replica holds at this moment; the link remembers what else it knew.
+    /// REPLICAOF, or a failover to a replica of ours. `held` is the history that a former master or a connected replica
+    /// holds at this moment; the link remembers what else it knew.
     SetMaster { host: String, port: u16, held: Option<Resume>, failover: bool },
+    /// The configuration file at the start. `held` is the history of the data that was loaded, if that tells.
+    Restart { host: String, port: u16, held: Option<Resume> },
     /// REPLICAOF NO ONE.
     Unset,
     /// REPLICAOF … FORCE, with the master we have: whatever it offers next is to be taken.
@@ -191,7 +193,8 @@ pub struct MasterLink {
     heard_ms: i64,
     /// Since when a link that once stood is down.
     down_since_ms: Option<i64>,
-    /// We have been in step with this master since it was named: nobody asked for another data set.
+    /// We have been in step with this master since it was named, or had its data when we started: nobody asked for another
+    /// data set.
     settled: bool,
     /// What the transfer under way will give is another history than the one we hold, unasked for.
     doubtful: bool,
@@ -305,6 +308,11 @@ impl MasterLink {
         match event {
             Event::SetMaster { host, port, held, failover } => {
                 self.set_master(now_ms, (host, port), held, failover, actions);
+            }
+            Event::Restart { host, port, held } => {
+                self.set_master(now_ms, (host, port), held, false, actions);
+                // The data is what an earlier process had, and nobody has asked for other data since.
+                self.settled = held.is_some();
             }
             Event::Unset => self.unset(actions),
             Event::Force => self.force(now_ms, actions),

@@ -427,8 +427,30 @@ fn what_was_asked_for_or_is_the_same_history_is_never_refused() {
     // Too little to lose, and enough to gain.
     assert!(synced_anew(B, |_| {}).is_taken(999, 0));
     assert!(synced_anew(B, |_| {}).is_taken(5000, 500));
-    // The first sync after a start.
+    // The first sync with a master that was just named.
     let mut told = Told::asking(Some(HELD));
+    told.reply(&format!("+FULLRESYNC {B} 7\r\n"));
+    assert!(told.is_taken(5000, 0));
+}
+
+#[test]
+fn after_a_restart_the_fence_stands_around_data_whose_history_is_known() {
+    for (held, offered_by, keys, taken) in
+        [(Some(HELD), B, 0, false), (Some(HELD), B, 500, true), (Some(HELD), A, 0, true), (None, B, 0, true)]
+    {
+        let mut told = Told { link: MasterLink::new(LinkConfig::default()), now_ms: 0, actions: Vec::new() };
+        told.step(Event::Restart { host: "m".into(), port: 7000, held });
+        told.step(Event::Connected);
+        told.reply("+PONG\r\n+OK\r\n+OK\r\n-ERR Unrecognized\r\n");
+        told.reply(&format!("+FULLRESYNC {offered_by} 7\r\n"));
+        assert_eq!(told.is_taken(5000, keys), taken, "{held:?}, {keys} keys of {offered_by:?}");
+    }
+    // Whoever names the master once more wants what it has.
+    let mut told = Told { link: MasterLink::new(LinkConfig::default()), now_ms: 0, actions: Vec::new() };
+    told.step(Event::Restart { host: "m".into(), port: 7000, held: Some(HELD) });
+    told.step(Event::SetMaster { host: "m".into(), port: 7000, held: None, failover: false });
+    told.step(Event::Connected);
+    told.reply("+PONG\r\n+OK\r\n+OK\r\n-ERR Unrecognized\r\n");
     told.reply(&format!("+FULLRESYNC {B} 7\r\n"));
     assert!(told.is_taken(5000, 0));
 }

@@ -359,7 +359,8 @@ impl Node {
         }
         node.claim(io);
         if let Some((host, port)) = master {
-            node.step(Event::SetMaster { host, port, held, failover: false }, io);
+            node.settled = held.is_some();
+            node.step(Event::Restart { host, port, held }, io);
         }
         node
     }

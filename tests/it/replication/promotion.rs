@@ -80,7 +80,7 @@ for_each_pair! {
         wait_until("the roles have changed", || {
             a.info("replication", "role") == "master" && m.info("replication", "role") == "slave"
         });
-        assert_eq!(m.info("replication", "master_failover_state"), "no-failover");
+        wait_until("the failover is over", || m.info("replication", "master_failover_state") == "no-failover");
         link_up(&m);
         follow(&b, &a);
         a.check("set a 2", "+OK");
