@@ -644,42 +644,77 @@ fn sunionstore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<E
     store(db, to, result, "sunionstore", out)
 }
 
-fn difference(sets: &[Option<&Set>], limits: &Limits) -> Set {
-    let mut result = Set::default();
-    let Some((Some(first), others)) = sets.split_first() else { return result };
-    let mut others: SmallVec<[&Set; 8]> = others.iter().flatten().copied().collect();
-    if others.iter().any(|set| std::ptr::eq(*set, *first)) {
-        return result;
-    }
-    // Either each member of the first is looked for in the others, which has the smaller constant, or all of the others'
-    // are taken out of a copy of the first: whichever is less work.
-    let looking = first.len() * (others.len() + 1) / 2;
-    let taking = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
-    if looking <= taking {
+/// How a difference is found.
+enum Difference<'s> {
+    Nothing,
+    /// Each member of the first set is looked for in the others.
+    Looking(&'s Set, SmallVec<[&'s Set; 8]>),
+    /// All of the others' members are taken out of a copy of the first.
+    Taking(&'s Set, SmallVec<[&'s Set; 8]>),
+}
+
+impl<'s> Difference<'s> {
+    fn of(sets: &[Option<&'s Set>]) -> Self {
+        let Some((Some(first), others)) = sets.split_first() else { return Self::Nothing };
+        let mut others: SmallVec<[&Set; 8]> = others.iter().flatten().copied().collect();
+        if others.iter().any(|set| std::ptr::eq(*set, *first)) {
+            return Self::Nothing;
+        }
+        // Looking has the smaller constant; whichever is less work.
+        let looking = first.len() * (others.len() + 1) / 2;
+        let taking = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
+        if looking > taking {
+            return Self::Taking(first, others);
+        }
         others.sort_by_key(|set| Reverse(set.len()));
-        result.add_sifted(first, &others, Wanted::InNoOther, limits);
-        return result;
+        Self::Looking(first, others)
     }
-    let mut result = Set::union(&[*first], limits);
-    for set in others {
-        result.remove_all(set);
-        if result.is_empty() {
-            break;
+
+    fn into_set(self, limits: &Limits) -> Set {
+        match self {
+            Self::Nothing => Set::default(),
+            Self::Looking(first, others) => {
+                let mut result = Set::default();
+                result.add_sifted(first, &others, Wanted::InNoOther, limits);
+                result
+            }
+            Self::Taking(first, others) => {
+                let mut result = Set::union(&[first], limits);
+                for set in others {
+                    result.remove_all(set);
+                    if result.is_empty() {
+                        break;
+                    }
+                }
+                result
+            }
         }
     }
-    result
 }
 
 fn sdiff(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let limits = db.unit.limits;
     let sets = look_up(db, a.rest().iter())?;
-    reply_all(out, &difference(&sets, &limits));
+    match Difference::of(&sets) {
+        // A large set has no order in which its members are to be told.
+        Difference::Looking(first, others) if first.as_table().is_some() => {
+            let header = out.deferred_set();
+            let mut n = 0;
+            first.sift(&others, Wanted::InNoOther, |member| {
+                reply_item(out, member);
+                n += 1;
+                true
+            });
+            out.set_len(header, n);
+        }
+        difference => reply_all(out, &difference.into_set(&limits)),
+    }
     Ok(Effect::None)
 }
 
 fn sdiffstore(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
     let to = a.key()?;
     let limits = db.unit.limits;
-    let result = difference(&look_up(db, a.rest().iter())?, &limits);
+    let result = Difference::of(&look_up(db, a.rest().iter())?).into_set(&limits);
     store(db, to, result, "sdiffstore", out)
 }

@@ -183,7 +183,8 @@ impl Service<'_> {
             self.run(data);
         }
         if !data.unit.events.is_empty() {
-            self.engine.pubsub.publish_events(data.unit.notify_mask, data.unit.events.drain(..));
+            let (mask, events) = (data.unit.notify_mask, data.unit.events.drain(..));
+            self.engine.pubsub.publish_events(self.engine, mask, events);
         }
     }
 

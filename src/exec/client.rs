@@ -104,6 +104,8 @@ pub struct ClientHandle {
     pub dirty_cas: Mutex<Option<Arc<AtomicBool>>>,
     /// What it counts for in [`Clients::bytes`].
     counted_bytes: AtomicUsize,
+    /// And in [`Clients::leaving_bytes`].
+    leaving_bytes: AtomicUsize,
     pub net_in_bytes: AtomicU64,
     pub net_out_bytes: AtomicU64,
     pub authenticated: AtomicBool,
@@ -156,6 +158,7 @@ impl ClientHandle {
             reply_peak_bytes: AtomicUsize::new(0),
             dirty_cas: Mutex::default(),
             counted_bytes: AtomicUsize::new(0),
+            leaving_bytes: AtomicUsize::new(0),
             net_in_bytes: AtomicU64::new(0),
             net_out_bytes: AtomicU64::new(0),
             authenticated: AtomicBool::new(false),
@@ -183,6 +186,9 @@ impl ClientHandle {
 
     /// Hands bytes over for sending, after what the connection is sending now. Gives the outbox's size then.
     pub fn post(&self, bytes: &[u8]) -> usize {
+        if self.is_killed() {
+            return 0;
+        }
         let mut outbox = self.outbox.lock();
         outbox.bytes.extend_from_slice(bytes);
         let size = outbox.bytes.len();
@@ -196,6 +202,10 @@ impl ClientHandle {
 
     pub fn outbox_bytes(&self) -> usize {
         if self.has_mail.load(Relaxed) { self.outbox.lock().bytes.len() } else { 0 }
+    }
+
+    pub fn outbox_capacity_bytes(&self) -> usize {
+        if self.has_mail.load(Relaxed) { self.outbox.lock().bytes.capacity() } else { 0 }
     }
 
     /// Takes what was posted.
@@ -295,6 +305,8 @@ pub struct Clients {
     pub limit_bytes: AtomicUsize,
     /// The sum of what clients count for.
     bytes: AtomicUsize,
+    /// What clients who were sent away for it are about to give back.
+    leaving_bytes: AtomicUsize,
     /// Held by whoever sends clients away.
     pub eviction: Mutex<()>,
 }
@@ -308,11 +320,31 @@ impl Clients {
         self.all.write().insert(client.id, client);
     }
 
-    pub fn remove(&self, id: u64) {
+    pub fn remove(&self, id: u64) -> bool {
         let removed = self.all.write().remove(&id);
-        if let Some(client) = removed {
-            self.count(&client, 0);
+        if let Some(client) = &removed {
+            self.count(client, 0);
         }
+        removed.is_some()
+    }
+
+    /// Removes a client that so many bytes are to come back from.
+    pub fn send_away(&self, client: &ClientHandle, bytes: usize) {
+        client.leaving_bytes.store(bytes, Relaxed);
+        self.leaving_bytes.fetch_add(bytes, Relaxed);
+        // Its task may have ended by itself in this moment: then nobody else takes them off again.
+        if !self.remove(client.id) {
+            self.has_left(client);
+        }
+    }
+
+    /// To be called when a connection's buffers are gone.
+    pub fn has_left(&self, client: &ClientHandle) {
+        self.leaving_bytes.fetch_sub(client.leaving_bytes.swap(0, Relaxed), Relaxed);
+    }
+
+    pub fn leaving_bytes(&self) -> usize {
+        self.leaving_bytes.load(Relaxed)
     }
 
     /// Says what a client counts for now; gives the sum of all.

@@ -38,10 +38,16 @@ fn weight(client: &ClientHandle) -> usize {
 /// A client's buffers have changed.
 #[inline]
 pub fn count(engine: &Engine, client: &ClientHandle) {
-    let limit = engine.clients.limit_bytes.load(Relaxed);
-    if limit != 0 && engine.clients.count(client, weight(client)) >= limit {
+    if exceeds(engine, client) {
         check(engine);
     }
+}
+
+/// The same for those who cannot send anybody away right now; tells whether it must be done.
+#[inline]
+pub fn exceeds(engine: &Engine, client: &ClientHandle) -> bool {
+    let limit = engine.clients.limit_bytes.load(Relaxed);
+    limit != 0 && engine.clients.count(client, weight(client)) >= limit
 }
 
 /// Counts all clients anew, and has the largest leave until the rest is within the limit.
@@ -73,8 +79,8 @@ pub fn check(engine: &Engine) {
             return;
         };
         tracing::info!("Evicting client: {}", describe::line(engine, &client));
-        // Nobody sees it any more, whenever its task finds out.
-        engine.clients.remove(client.id);
+        // Nobody sees it any more, whenever its task finds out, and no key has to go for what it will give back.
+        engine.clients.send_away(&client, weight);
         client.kill();
         engine.stats.counters.evicted_clients.fetch_add(1, Relaxed);
         sum -= weight;

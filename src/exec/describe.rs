@@ -85,7 +85,7 @@ pub fn memory_bytes(client: &ClientHandle) -> usize {
         + client.argv_bytes.load(Relaxed)
         // What waits lies in that buffer, or is a value's own memory that the reply shares.
         + client.reply_capacity_bytes.load(Relaxed).max(client.out_bytes.load(Relaxed))
-        + client.outbox_bytes()
+        + client.outbox_capacity_bytes()
         + client.multi_bytes.load(Relaxed)
         + client.multi_len.load(Relaxed).max(0) as usize * QUEUED
         + LISTED * (client.watching.load(Relaxed) + subscriptions)

@@ -113,7 +113,8 @@ fn excess(engine: &Engine, s: &Settings) -> usize {
     if limit == 0 || used <= limit {
         return 0;
     }
-    let spared = not_counted(engine.log.memory_bytes(), s) + engine.freeing().pending_bytes.load(Relaxed);
+    let on_its_way = engine.freeing().pending_bytes.load(Relaxed) + engine.clients.leaving_bytes();
+    let spared = not_counted(engine.log.memory_bytes(), s) + on_its_way;
     used.saturating_sub(spared).saturating_sub(limit)
 }
 

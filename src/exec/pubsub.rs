@@ -10,6 +10,8 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::client::ClientHandle;
+use super::client_memory;
+use super::engine::Engine;
 use super::session::{Session, Subscriptions};
 use crate::base::glob;
 use crate::keyspace::Event;
@@ -147,9 +149,16 @@ impl PubSub {
 
     /// Sends a message; gives the number of receivers. The publisher's own copy goes into `own` directly, as it comes
     /// before the reply of PUBLISH.
-    pub fn publish(&self, kind: Kind, channel: &[u8], message: &[u8], mut own: Option<(u64, &mut Reply)>) -> usize {
+    pub fn publish(
+        &self,
+        engine: &Engine,
+        kind: Kind,
+        channel: &[u8],
+        message: &[u8],
+        mut own: Option<(u64, &mut Reply)>,
+    ) -> usize {
         let lists = self.lists.read();
-        let mut receivers = 0;
+        let (mut receivers, mut too_much) = (0, false);
         let mut deliver = |client: &ClientHandle, words: &[&[u8]]| {
             receivers += 1;
             match &mut own {
@@ -158,6 +167,8 @@ impl PubSub {
                     let mut bytes = Reply::new(client.resp.load(Relaxed));
                     push(&mut bytes, words);
                     client.post(&bytes.take());
+                    // At once: whoever is to send it may not come to it for long.
+                    too_much |= client_memory::exceeds(engine, client);
                 }
             }
         };
@@ -172,19 +183,23 @@ impl PubSub {
                 }
             }
         }
+        drop(lists);
+        if too_much {
+            client_memory::check(engine);
+        }
         receivers
     }
 
     /// Tells key events, as `notify-keyspace-events` asks.
-    pub fn publish_events(&self, mask: u32, events: impl Iterator<Item = Event>) {
+    pub fn publish_events(&self, engine: &Engine, mask: u32, events: impl Iterator<Item = Event>) {
         for e in events {
             if mask & EventClass::KEYSPACE.0 != 0 {
                 let channel = [format!("__keyspace@{}__:", e.db).as_bytes(), &e.key].concat();
-                self.publish(Kind::Channel, &channel, e.name.as_bytes(), None);
+                self.publish(engine, Kind::Channel, &channel, e.name.as_bytes(), None);
             }
             if mask & EventClass::KEYEVENT.0 != 0 {
                 let channel = format!("__keyevent@{}__:{}", e.db, e.name);
-                self.publish(Kind::Channel, channel.as_bytes(), &e.key, None);
+                self.publish(engine, Kind::Channel, channel.as_bytes(), &e.key, None);
             }
         }
     }

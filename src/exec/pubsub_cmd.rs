@@ -232,7 +232,8 @@ fn publish(call: &mut Call<'_>, kind: Kind) -> Result<Flow, Error> {
     let (channel, message) = (call.argv.word(1), call.argv.word(2));
     // The client's own message comes behind its reply, and behind that of the EXEC it stands in.
     let mut own = Reply::new(call.out.proto());
-    let receivers = call.engine.pubsub.publish(kind, channel, message, Some((call.session.handle.id, &mut own)));
+    let myself = Some((call.session.handle.id, &mut own));
+    let receivers = call.engine.pubsub.publish(call.engine, kind, channel, message, myself);
     if !own.is_empty() {
         call.session.own_pushes.extend_from_slice(&own.take());
     }

@@ -163,5 +163,6 @@ impl Session {
         engine.clients.remove(self.handle.id);
         // Who was sent away left the list before.
         engine.clients.count(&self.handle, 0);
+        engine.clients.has_left(&self.handle);
     }
 }

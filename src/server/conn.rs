@@ -148,6 +148,8 @@ impl<S: Socket + 'static> Conn<S> {
             takeover(Box::new(self.socket), self.session, rest).await;
             return;
         }
+        // Before anybody reckons without them.
+        drop((self.input, self.batch, self.out));
         self.session.close(&self.engine);
         let _ = self.socket.shutdown().await;
     }

@@ -301,3 +301,21 @@ fn idle_clients_give_their_query_buffers_back() {
     c.send_raw(b"\r\n$1\r\nx\r\n");
     assert!(c.read().to_string().starts_with("-ERR unknown command 'xxx"));
 }
+
+#[test]
+fn no_key_goes_for_what_clients_leave_unread() {
+    // Room for three times what clients may take.
+    let server = Server::start(Kind::Pando, &["maxmemory-policy allkeys-lru", "maxmemory-clients 3mb"]);
+    let mut c = server.client();
+    c.check("client no-evict on", "+OK");
+    (0..50).for_each(|n| _ = c.run(&format!("setrange {n} 100000 x")));
+    limit_at(&server, 9 << 20);
+    let mut deaf: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    deaf.iter_mut().for_each(|d| _ = d.run("subscribe news"));
+    let news = format!("publish news {}", "x".repeat(100_000));
+    // Nobody waits for their tasks: what is published counts at once.
+    while server.info_int("stats", "evicted_clients") < 20 {
+        c.run(&news);
+    }
+    assert_eq!((server.info_int("stats", "evicted_keys"), c.run("dbsize").int()), (0, 50));
+}
