@@ -22,10 +22,12 @@ use crate::keyspace::entry::Entry;
 use crate::keyspace::shard::{Bringer, PreImage, ShardId};
 use crate::keyspace::unit::lfu_decayed;
 use crate::rdb::{Dialect, Info, OLDEST_WITH_FIELD_EXPIRY, Repl, Sink, Usage, Version, WriteOptions};
-use crate::rdb::{put_header, put_info, put_key, put_select_db};
+use crate::rdb::{Unpacked, pack_into, put_header, put_info, put_key_unpacked, put_select_db};
 
 /// Entries saved under one hold of a shard's lock.
 const STEP_ENTRIES: usize = 64;
+/// Strings compressed before they are passed on.
+const PACKED_AT_ONCE: usize = 64;
 /// Collected before it is passed on.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -94,28 +96,64 @@ impl Traces {
 #[derive(Default)]
 struct Buffer {
     db: Option<u32>,
+    taken: Unsent,
+}
+
+/// Bytes of the stream, and where in them strings are that are still to be compressed: not behind a lock, nor by a writer.
+#[derive(Default)]
+struct Unsent {
     bytes: Vec<u8>,
+    unpacked: Vec<Unpacked>,
+}
+
+impl Unsent {
+    fn append(&mut self, other: &Self) {
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.unpacked.extend(other.unpacked.iter().map(|part| part.behind(base)));
+    }
+
+    /// Passes it on, compressed in `packed` where there is something to compress.
+    fn write_to(&self, sink: &mut impl Write, packed: &mut Vec<u8>) -> io::Result<()> {
+        let mut done = 0;
+        // Some at a time, so that `packed` stays small whatever came together.
+        for parts in self.unpacked.chunks(PACKED_AT_ONCE) {
+            packed.clear();
+            done = pack_into(packed, &self.bytes, done, parts);
+            sink.write_all(packed)?;
+        }
+        packed.shrink_to(SCRATCH_KEPT_BYTES);
+        sink.write_all(&self.bytes[done..])
+    }
+
+    /// Empties it, and keeps no more room than that.
+    fn clear(&mut self, keep_bytes: usize) {
+        self.bytes.clear();
+        self.bytes.shrink_to(keep_bytes);
+        self.unpacked.clear();
+        self.unpacked.shrink_to(keep_bytes / size_of::<Unpacked>());
+    }
 }
 
 thread_local! {
     /// What is being saved on this thread; its room is used again.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Unsent> = RefCell::default();
 }
 
 /// A thread keeps no more room for what it saves next.
 const SCRATCH_KEPT_BYTES: usize = 256 << 10;
 
 impl Saved {
-    fn put_entries(&self, out: &mut Vec<u8>, entries: &mut dyn Iterator<Item = &Entry>) -> u64 {
+    fn put_entries(&self, out: &mut Unsent, entries: &mut dyn Iterator<Item = &Entry>) -> u64 {
         let mut keys = 0;
         for entry in entries {
             keys += 1;
             if self.form == Form::Requests {
-                values::put_entry(out, entry);
+                values::put_entry(&mut out.bytes, entry);
                 continue;
             }
-            let (key, value) = (entry.key(), entry.value().into());
-            put_key(out, key, value, entry.expire_ms(), self.traces.of(entry), &self.options);
+            let (key, value, traces) = (entry.key(), entry.value().into(), self.traces.of(entry));
+            out.unpacked.extend(put_key_unpacked(&mut out.bytes, key, value, entry.expire_ms(), traces, &self.options));
         }
         keys
     }
@@ -130,17 +168,17 @@ impl PreImage for Saved {
             let mut buffer = self.buffer.lock();
             if buffer.db.replace(db) != Some(db) {
                 match self.form {
-                    Form::Requests => values::put_select_db(&mut buffer.bytes, db),
-                    Form::Rdb(_) | Form::AofBase => put_select_db(&mut buffer.bytes, db),
+                    Form::Requests => values::put_select_db(&mut buffer.taken.bytes, db),
+                    Form::Rdb(_) | Form::AofBase => put_select_db(&mut buffer.taken.bytes, db),
                 }
             }
-            buffer.bytes.extend_from_slice(&own);
-            buffer.bytes.len()
+            buffer.taken.append(&own);
+            buffer.taken.bytes.len()
         };
         self.keys.fetch_add(keys, Relaxed);
         let state = &self.engine.state;
         if bringer == Bringer::Writer {
-            state.snapshot_kept_bytes.fetch_add(own.len() as u64, Relaxed);
+            state.snapshot_kept_bytes.fetch_add(own.bytes.len() as u64, Relaxed);
         }
         if waiting > self.budget_bytes {
             state.snapshot_behind.store(true, Relaxed);
@@ -148,8 +186,7 @@ impl PreImage for Saved {
                 state.snapshot_far_behind.store(true, Relaxed);
             }
         }
-        own.clear();
-        own.shrink_to(SCRATCH_KEPT_BYTES);
+        own.clear(SCRATCH_KEPT_BYTES);
         SCRATCH.set(own);
     }
 }
@@ -298,27 +335,26 @@ fn pour(
     let last = engine.state.shutting_down.load(Relaxed);
     let unwanted = || !last && engine.state.shutting_down.load(Relaxed) || !wanted();
     // Two buffers take turns, so that neither is made anew for each step.
-    let mut taken = Vec::new();
+    let (mut taken, mut packed) = (Unsent::default(), Vec::new());
     for shard in 0..engine.ks.shards() {
         loop {
             if unwanted() {
                 return Err(io::Error::other("nobody wants it any more"));
             }
             let more = engine.ks.snapshot_step(ShardId(shard), STEP_ENTRIES);
-            std::mem::swap(&mut taken, &mut saved.buffer.lock().bytes);
+            std::mem::swap(&mut taken, &mut saved.buffer.lock().taken);
             engine.state.caught_up(&engine.state.snapshot_behind);
-            sink.write_all(&taken)?;
-            taken.clear();
+            taken.write_to(&mut sink, &mut packed)?;
             // The room of a huge value is given back.
-            taken.shrink_to(saved.budget_bytes);
+            taken.clear(saved.budget_bytes);
             delay(engine, saved, unwanted);
             if !more {
                 break;
             }
         }
     }
-    let bytes = std::mem::take(&mut saved.buffer.lock().bytes);
-    sink.write_all(&bytes)?;
+    let last = std::mem::take(&mut saved.buffer.lock().taken);
+    last.write_to(&mut sink, &mut packed)?;
     let total = sink.bytes_written();
     if saved.form == Form::Requests {
         sink.flush()?;

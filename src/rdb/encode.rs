@@ -101,6 +101,76 @@ pub fn put_key(
     usage: Usage,
     options: &WriteOptions,
 ) {
+    put_key_head(out, key, value, expire_ms, usage, options);
+    put_payload(out, value, options);
+}
+
+/// A string value that was written plain, to be compressed by whoever has the time: see [`pack_into`].
+#[derive(Clone, Copy, Debug)]
+pub struct Unpacked {
+    /// Where it begins in what it was written to, and how long it is, with its length before it.
+    from: usize,
+    bytes: usize,
+    /// Of the text alone.
+    text_bytes: usize,
+}
+
+impl Unpacked {
+    /// Where it lies when what it was written to comes behind so many bytes.
+    pub fn behind(self, bytes: usize) -> Self {
+        Self { from: self.from + bytes, ..self }
+    }
+}
+
+/// As [`put_key`], only that a string value is not compressed now, if it ever is. Nothing else takes so long.
+#[inline]
+pub fn put_key_unpacked(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expire_ms: Option<i64>,
+    usage: Usage,
+    options: &WriteOptions,
+) -> Option<Unpacked> {
+    put_key_head(out, key, value, expire_ms, usage, options);
+    match value {
+        ValueRef::Str(text) if options.compress && text.len() >= MIN_LZF => {
+            let from = out.len();
+            put_plain(out, text);
+            Some(Unpacked { from, bytes: out.len() - from, text_bytes: text.len() })
+        }
+        _ => {
+            put_payload(out, value, options);
+            None
+        }
+    }
+}
+
+/// Appends what `plain` holds from `from` on to `out`, up to the end of the last of these parts, each compressed if that
+/// gains something; gives where it ended.
+pub fn pack_into(out: &mut Vec<u8>, plain: &[u8], from: usize, parts: &[Unpacked]) -> usize {
+    let mut done = from;
+    for part in parts {
+        let end = part.from + part.bytes;
+        let (Some(before), Some(text)) = (plain.get(done..part.from), plain.get(end - part.text_bytes..end)) else {
+            unreachable!("parts stand in order, and within");
+        };
+        out.extend_from_slice(before);
+        put_string(out, text, true);
+        done = end;
+    }
+    done
+}
+
+#[inline]
+fn put_key_head(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expire_ms: Option<i64>,
+    usage: Usage,
+    options: &WriteOptions,
+) {
     if let Some(ms) = expire_ms {
         out.push(op::EXPIRE_MS);
         out.extend_from_slice(&ms.to_le_bytes());
@@ -115,7 +185,6 @@ pub fn put_key(
     }
     out.push(kind_of(value, options).byte());
     put_string(out, key, options.compress);
-    put_payload(out, value, options);
 }
 
 /// The end, without the checksum.

@@ -32,7 +32,7 @@ mod zset;
 pub use check::{Verdict, check};
 pub use dump::{dump, restore};
 pub use encode::{Info, Repl, Sink, put_aux, put_eof, put_function, put_header, put_key, put_resize_db, put_select_db};
-pub use encode::{put_info, put_len, put_string, put_trailer};
+pub use encode::{Unpacked, pack_into, put_info, put_key_unpacked, put_len, put_string, put_trailer};
 pub use error::RdbError;
 pub use format::{Dialect, Kind, OLDEST_LOADED_EVERYWHERE, OLDEST_WITH_FIELD_EXPIRY, Version};
 pub use reader::{Checksum, Doing, Event, Payloads, ReadOptions, Reader, Run};

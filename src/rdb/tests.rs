@@ -528,6 +528,16 @@ proptest! {
         for (name, value, expire) in &pairs {
             put_key(&mut out, name, ValueRef::Str(value), expire.map(i64::from), Usage::Unsaid, &options);
         }
+        let (mut plain, mut parts, mut packed) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, value, expire) in &pairs {
+            let (value, expire) = (ValueRef::Str(value), expire.map(i64::from));
+            parts.extend(put_key_unpacked(&mut plain, name, value, expire, Usage::Unsaid, &options));
+        }
+        let (some, others) = parts.split_at(parts.len() / 2);
+        let middle = pack_into(&mut packed, &plain, 0, some);
+        let end = pack_into(&mut packed, &plain, middle, others);
+        packed.extend_from_slice(&plain[end..]);
+        prop_assert_eq!(&packed, &out);
         let bytes = file(10, &out);
         let all = events(Dripping { bytes: &bytes, chunk }).expect("readable");
         prop_assert_eq!(all.len(), pairs.len() + 1);
