@@ -84,9 +84,11 @@ impl Blocked {
 }
 
 /// Others of this worker wait no longer for one connection's requests, however many it has sent at once. Looked at every
-/// so many requests: one that makes a running snapshot keep what it changes may take a hundred microseconds.
+/// so many requests, since one that makes a running snapshot keep what it changes may take a hundred microseconds; not
+/// before so many, since replies to a few requests go out together or, beyond the output limit, not at all.
 const TURN_US: u64 = 1000;
 const TURN_LOOK: usize = 8;
+const TURN_LEAST: usize = 32;
 
 /// Who has sent less has not done much to put a snapshot behind, and gives way only when it is far behind.
 const MUCH_INPUT: usize = 4 << 10;
@@ -351,6 +353,7 @@ impl<S: Socket + 'static> Conn<S> {
         self.out.set_full_at(runner.output_max(&self.session));
         self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
         self.note_input();
+        let mut done = 0;
         loop {
             if self.at >= self.batch.len() {
                 self.input.consume(&mut self.batch, self.at);
@@ -380,12 +383,14 @@ impl<S: Socket + 'static> Conn<S> {
                 let argv = self.batch.argv(&self.input, self.at);
                 let raw = self.batch.raw(&self.input, self.at);
                 match runner.run(&mut self.session, p, argv, raw, &mut self.out) {
-                    Next::More if self.at % TURN_LOOK == TURN_LOOK - 1 && took_us(started) > TURN_US => {
+                    Next::More => {
                         self.at += 1;
-                        engine.log.notify_readers();
-                        return None;
+                        done += 1;
+                        if done >= TURN_LEAST && done.is_multiple_of(TURN_LOOK) && took_us(started) > TURN_US {
+                            engine.log.notify_readers();
+                            return None;
+                        }
                     }
-                    Next::More => self.at += 1,
                     other => {
                         engine.log.notify_readers();
                         // What is paused is the same request again, later.
