@@ -367,13 +367,21 @@ impl Feed {
             fanout.leave(id);
         }
         self.repl.forget_feed(id);
+        // Who sees that it is gone sees as well that nothing is kept for it.
+        self.stream = None;
+        *self.handle.spill.lock() = None;
         let mut notes = Vec::new();
-        self.repl.replicas().remove(id, clock::now_ms(), &mut notes);
+        {
+            let mut replicas = self.repl.replicas();
+            replicas.remove(id, clock::now_ms(), &mut notes);
+            if !replicas.anybody_waits_for_snapshot() {
+                // The snapshot is about to be given up.
+                self.repl.set_behind(None);
+            }
+        }
         notes.into_iter().for_each(log);
         self.repl.acks.notify_waiters();
         self.repl.count_good_replicas(&self.engine);
-        self.stream = None;
-        *self.handle.spill.lock() = None;
         self.session.close(&self.engine);
         let _ = self.socket.shutdown().await;
     }

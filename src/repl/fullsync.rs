@@ -75,8 +75,9 @@ fn cut(engine: &Arc<Engine>, repl: &Repl, start: &Start, fanout: Option<&Arc<Fan
             engine.state.log_watched_at.store(0, Relaxed);
         }
     });
-    repl.set_behind(Some(behind.clone()));
+    // Whoever leaves before its replicas are said to wait must not take this with it.
     let mut replicas = repl.replicas();
+    repl.set_behind(Some(behind.clone()));
     replicas.started(start, offset);
     for replica in replicas.iter().filter(|r| start.ids.contains(&r.id)) {
         let Some(feed) = repl.feed(replica.id) else { continue };
