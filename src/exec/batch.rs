@@ -25,7 +25,7 @@ use super::engine::Engine;
 use super::gate::{AllGates, Gate, WorkerId, step_aside};
 use super::monitor::{note, show_if_watched as show};
 use super::multi::Queued;
-use super::propagate::Effects;
+use super::propagate::{Effects, append_raw};
 use super::session::Session;
 use crate::base::{Error, clock, log};
 use crate::cmd::{DataFn, Effect};
@@ -647,10 +647,18 @@ impl<'e> Runner<'e> {
             }
             Ok(effect) => {
                 if self.source == Source::Client && engine.log.is_active() {
-                    let mut effects = Effects::default();
-                    effects.gone(&mut data.unit.gone);
-                    effects.push(session.db, argv, raw, effect);
-                    if let Some(end) = effects.append(engine) {
+                    let end = match (&effect, raw) {
+                        (Effect::Verbatim, Some(raw)) if data.unit.gone.is_empty() => {
+                            append_raw(engine, session.db, argv, raw)
+                        }
+                        _ => {
+                            let mut effects = Effects::default();
+                            effects.gone(&mut data.unit.gone);
+                            effects.push(session.db, argv, raw, effect);
+                            effects.append(engine)
+                        }
+                    };
+                    if let Some(end) = end {
                         session.last_write_offset = end;
                     }
                 }

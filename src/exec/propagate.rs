@@ -27,13 +27,13 @@ impl Op<'_> {
         }
     }
 
-    /// `lazy`: what went away by itself is freed by another thread.
-    fn encode(&self, out: &mut Vec<u8>, lazy: bool) {
+    fn encode(&self, out: &mut Vec<u8>, engine: &Engine) {
         match self {
             Self::Raw(_, raw) => out.extend_from_slice(raw),
             Self::Words(_, argv) => encode_command(out, argv.iter()),
             Self::Owned(_, argv) => encode_command(out, argv.as_argv().iter()),
             Self::Gone(gone) if gone.fields.is_empty() => {
+                let lazy = engine.config.now().lazyfree_lazy_expire;
                 let word: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
                 encode_command(out, [word, &gone.key]);
             }
@@ -44,6 +44,28 @@ impl Op<'_> {
             }
         }
     }
+}
+
+/// Appends what most units are: one request, in the bytes it came in. Gives the log's end then, if it was written.
+#[inline]
+pub fn append_raw(engine: &Engine, db: usize, argv: Argv<'_>, raw: &[u8]) -> Option<i64> {
+    if engine.state.is_replica() || engine.durable.wants_moments() {
+        let mut effects = Effects::default();
+        effects.push(db, argv, Some(raw), Effect::Verbatim);
+        return effects.append(engine);
+    }
+    let end = engine.log.with(|log| {
+        if log.selected_db() != db as i32 {
+            let mut select = Vec::new();
+            encode_select(&mut select, db as i32);
+            log.write(&select);
+            log.set_selected_db(db as i32);
+        }
+        log.write(raw);
+        log.offset()
+    })?;
+    engine.watch_log(end);
+    Some(end)
 }
 
 /// The effects of one unit, in order.
@@ -102,7 +124,6 @@ impl<'a> Effects<'a> {
             if let Some(unix_s) = moment_s {
                 log.moment(unix_s);
             }
-            let lazy = engine.config.now().lazyfree_lazy_expire;
             let mut scratch = Vec::new();
             if self.is_wrapped() {
                 // Of no database: as since 7.2, what selects one stands within the transaction.
@@ -124,7 +145,7 @@ impl<'a> Effects<'a> {
                 if let (Op::Raw(_, raw), true) = (op, scratch.is_empty()) {
                     log.write(raw);
                 } else {
-                    op.encode(&mut scratch, lazy);
+                    op.encode(&mut scratch, engine);
                     log.write(&scratch);
                     scratch.clear();
                 }
@@ -162,7 +183,6 @@ impl<'a> Effects<'a> {
             if let Some(unix_s) = moment_s {
                 log.moment(unix_s);
             }
-            let lazy = engine.config.now().lazyfree_lazy_expire;
             let (mut requests, mut selected) = (Vec::new(), log.selected_db());
             if self.is_wrapped() {
                 encode_command(&mut requests, [b"MULTI"]);
@@ -176,7 +196,7 @@ impl<'a> Effects<'a> {
                     encode_select(&mut requests, db);
                     selected = db;
                 }
-                op.encode(&mut requests, lazy);
+                op.encode(&mut requests, engine);
             }
             if self.is_wrapped() {
                 encode_command(&mut requests, [b"EXEC"]);

@@ -21,32 +21,57 @@ pub(super) struct Block {
     start: i64,
     /// Published length. `Release` in [`BlockWriter::publish`] pairs with `Acquire` in [`Block::len`].
     len: AtomicUsize,
-    bytes: Box<[UnsafeCell<MaybeUninit<u8>>]>,
+    region: Region,
     /// The block that follows, once this one is full.
     next: OnceLock<Arc<Block>>,
+}
+
+/// The memory of a block, counted for as long as it lives. A block that is let go leaves it to one that begins: memory that
+/// was in use a moment ago need not come from the system.
+#[derive(Default)]
+pub(super) struct Region {
+    bytes: Box<[UnsafeCell<MaybeUninit<u8>>]>,
     memory: Arc<AtomicUsize>,
 }
 
-// SAFETY: the only field that is not Sync by itself is `bytes`. A cell is written at most once, by the one BlockWriter
+impl Region {
+    pub(super) fn new(capacity_bytes: usize, memory: &Arc<AtomicUsize>) -> Self {
+        let mut bytes = Vec::with_capacity(capacity_bytes);
+        // SAFETY: the elements are MaybeUninit, for which any memory is a valid value, and the capacity is there.
+        unsafe { bytes.set_len(capacity_bytes) };
+        memory.fetch_add(capacity_bytes + OVERHEAD_BYTES, Ordering::Relaxed);
+        Self { bytes: bytes.into_boxed_slice(), memory: memory.clone() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.memory.fetch_sub(self.bytes.len() + OVERHEAD_BYTES, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: the only field that is not Sync by itself is `region`, for its bytes. A cell is written at most once, by the one BlockWriter
 // of this block and only at or above the published length; it is read only below the published length. The
 // Release/Acquire pair on `len` orders the write before every read.
 unsafe impl Sync for Block {}
 
 impl Block {
     /// An empty block whose first byte will have offset `start`, and the right to fill it.
-    pub(super) fn begin(start: i64, capacity_bytes: usize, memory: &Arc<AtomicUsize>) -> BlockWriter {
-        let mut bytes = Vec::with_capacity(capacity_bytes);
-        // SAFETY: the elements are MaybeUninit, for which any memory is a valid value, and the capacity is there.
-        unsafe { bytes.set_len(capacity_bytes) };
-        memory.fetch_add(capacity_bytes + OVERHEAD_BYTES, Ordering::Relaxed);
-        let block = Block {
-            start,
-            len: AtomicUsize::new(0),
-            bytes: bytes.into_boxed_slice(),
-            next: OnceLock::new(),
-            memory: memory.clone(),
-        };
+    pub(super) fn begin(start: i64, region: Region) -> BlockWriter {
+        let block = Block { start, len: AtomicUsize::new(0), region, next: OnceLock::new() };
         BlockWriter { block: Arc::new(block), used: 0 }
+    }
+
+    /// Takes the memory out of a block that nobody else holds.
+    pub(super) fn take_region(&mut self) -> Region {
+        self.len = AtomicUsize::new(0);
+        std::mem::take(&mut self.region)
     }
 
     pub(super) fn start(&self) -> i64 {
@@ -54,12 +79,12 @@ impl Block {
     }
 
     pub(super) fn capacity(&self) -> usize {
-        self.bytes.len()
+        self.region.len()
     }
 
     /// Offset just behind the last byte the block can hold.
     pub(super) fn capacity_end(&self) -> i64 {
-        self.start + self.bytes.len() as i64
+        self.start + self.region.len() as i64
     }
 
     /// The published length.
@@ -81,7 +106,7 @@ impl Block {
     /// A published range. The caller's mistake of asking for more is a panic, not a read of nothing.
     fn slice(&self, range: Range<usize>) -> &[u8] {
         assert!(range.start <= range.end && range.end <= self.len(), "reading past what the log published");
-        let cells = &self.bytes[range];
+        let cells = &self.region.bytes[range];
         // SAFETY: every cell of the range lies below the published length: it is initialised and never written again.
         // UnsafeCell<MaybeUninit<u8>> has the layout of u8.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast::<u8>(), cells.len()) }
@@ -90,7 +115,6 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.memory.fetch_sub(self.bytes.len() + OVERHEAD_BYTES, Ordering::Relaxed);
         // A reader far behind may own a chain of thousands: let go one after the other, not by recursion.
         let mut next = self.next.take();
         while let Some(mut block) = next.and_then(Arc::into_inner) {
@@ -119,7 +143,7 @@ impl BlockWriter {
     /// Copies as much of `data` as there is room for and says how much that was. Readers do not see it yet.
     #[inline]
     pub(super) fn write(&mut self, data: &[u8]) -> usize {
-        let room = &self.block.bytes[self.used..];
+        let room = &self.block.region.bytes[self.used..];
         let n = data.len().min(room.len());
         // SAFETY: `room` has n cells, all at or above `used`, which is never below the published length: no reader looks
         // at them, and `&mut self` of the block's only writer excludes another writer. `data` cannot overlap them: no

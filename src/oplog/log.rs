@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::block::{Block, BlockWriter};
+use super::block::{Block, BlockWriter, Region};
 use super::marks::{Mark, Marks};
 use super::wake::WakeList;
 use super::{Cursor, Waiter};
@@ -26,6 +26,10 @@ const DEFAULT_BACKLOG_BYTES: usize = 1024 * 1024;
 /// A block is a sixteenth of the backlog between these bounds, so that a small backlog is trimmed finely.
 const MIN_BLOCK_BYTES: usize = 16 * 1024;
 const USUAL_BLOCK_BYTES: usize = 64 * 1024;
+
+/// Of blocks let go, so many leave their memory to those that follow, and no more than this share of the backlog's size.
+const SPARES: usize = 4;
+const SPARE_SHARE: usize = 4;
 
 /// Blocks let go under one hold of the lock. A reader that was far behind leaves thousands.
 const TRIM_AT_ONCE: usize = 64;
@@ -72,6 +76,8 @@ struct Chain {
     /// Every block of the chain, the tail included.
     blocks: VecDeque<Arc<Block>>,
     tail: BlockWriter,
+    /// Of blocks that were let go, for those to come.
+    spare: Vec<Region>,
 }
 
 impl Log {
@@ -164,7 +170,13 @@ impl Log {
         let grew = appender.commit();
         drop(appender);
         // Stock trims when a block is added, which bounds the work done for a small append.
-        let dropped = if grew { trim(chain, window, *backlog_limit_bytes, self.end_offset()) } else { Dropped::new() };
+        let dropped = if grew {
+            let mut dropped = trim(chain, window, *backlog_limit_bytes, self.end_offset());
+            keep_spare(chain, *backlog_limit_bytes, &mut dropped);
+            dropped
+        } else {
+            Dropped::new()
+        };
         drop(state);
         drop(dropped);
         Some(result)
@@ -358,9 +370,9 @@ impl Log {
     fn open(&self, state: &mut State) {
         if state.chain.is_none() {
             let size = block_bytes(state.backlog_limit_bytes, 0);
-            let tail = Block::begin(self.end_offset() + 1, size, &self.memory);
+            let tail = Block::begin(self.end_offset() + 1, Region::new(size, &self.memory));
             self.capacity_end.store(tail.block().capacity_end(), Ordering::Relaxed);
-            state.chain = Some(Chain { blocks: VecDeque::from([tail.block().clone()]), tail });
+            state.chain = Some(Chain { blocks: VecDeque::from([tail.block().clone()]), tail, spare: Vec::new() });
             state.selected_db = -1;
         }
         self.active.store(true, Ordering::Relaxed);
@@ -415,6 +427,22 @@ fn trim(chain: &mut Chain, window: &mut Option<i64>, limit_bytes: usize, end: i6
         dropped.push(front);
     }
     dropped
+}
+
+/// Keeps the memory of some blocks that are let go for those to come, which are mostly of the usual size.
+fn keep_spare(chain: &mut Chain, limit_bytes: usize, dropped: &mut Dropped) {
+    let usual = block_bytes(limit_bytes, 0);
+    let max = SPARES.min(limit_bytes / SPARE_SHARE / usual);
+    // What was kept is of another size if the backlog's has changed.
+    chain.spare.retain(|region| region.len() == usual);
+    for block in dropped {
+        if chain.spare.len() < max
+            && block.capacity() == usual
+            && let Some(block) = Arc::get_mut(block)
+        {
+            chain.spare.push(block.take_region());
+        }
+    }
 }
 
 /// The size of the next block when `wanted` bytes are still to be placed. A record larger than the usual block gets a
@@ -511,20 +539,32 @@ impl Appender<'_> {
         while !bytes.is_empty() {
             let start = self.current().block().capacity_end();
             let size = block_bytes(self.backlog_limit_bytes, bytes.len());
-            let mut next = Block::begin(start, size, &self.log.memory);
+            let region = match self.chain.spare.pop_if(|region| region.len() == size) {
+                Some(region) => region,
+                None => Region::new(size, &self.log.memory),
+            };
+            let mut next = Block::begin(start, region);
             bytes = &bytes[next.write(bytes)..];
             self.pending.push(next);
         }
     }
 
-    /// Publishes. True if the chain grew by a block.
-    fn commit(&mut self) -> bool {
-        self.done = true;
-        let grew = !self.pending.is_empty();
+    #[cold]
+    fn link_pending(&mut self) {
         for mut next in self.pending.drain(..) {
             next.publish();
             self.chain.blocks.push_back(next.block().clone());
             std::mem::replace(&mut self.chain.tail, next).seal(&self.chain.tail);
+        }
+    }
+
+    /// Publishes. True if the chain grew by a block.
+    #[inline]
+    fn commit(&mut self) -> bool {
+        self.done = true;
+        let grew = !self.pending.is_empty();
+        if grew {
+            self.link_pending();
         }
         self.chain.tail.publish();
         if grew {

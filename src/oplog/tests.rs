@@ -132,6 +132,19 @@ fn a_cursor_alone_keeps_the_log_active() {
 }
 
 #[test]
+fn blocks_that_are_let_go_leave_their_memory_to_others() {
+    let log = Log::new(0);
+    let mut cursor = log.attach_end();
+    for i in 0..200 {
+        log.append(&stream(1 + i * 70_000, 70_000));
+        assert_eq!(read_all(&mut cursor, 1 << 20), stream(1 + i * 70_000, 70_000));
+        assert!(log.memory_bytes() < 8 << 16, "{} bytes", log.memory_bytes());
+    }
+    drop(cursor);
+    assert_eq!(log.memory_bytes(), 0);
+}
+
+#[test]
 fn another_history_makes_cursors_stale() {
     let log = Log::new(0);
     log.create_backlog();

@@ -14,6 +14,7 @@ pub mod model;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub trait OutFile: Send {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
     /// Brings what was written to disk.
     fn sync(&mut self) -> io::Result<()>;
+    /// What lies between was flushed and is not read again soon: the system need not keep it in memory.
+    fn let_go(&mut self, from: u64, to: u64);
 }
 
 /// The file system.
@@ -92,6 +95,14 @@ impl OutFile for File {
             // What cannot be flushed at all, a pipe or a terminal, is as it should be.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
             other => other,
+        }
+    }
+
+    fn let_go(&mut self, from: u64, to: u64) {
+        use rustix::fs::{Advice, fadvise};
+        if let Some(bytes) = NonZeroU64::new(to.saturating_sub(from)) {
+            // A wish: where it is not granted, nothing is lost.
+            let _ = fadvise(&*self, from, Some(bytes), Advice::DontNeed);
         }
     }
 }

@@ -42,6 +42,8 @@ const IN_VAIN_MAX: u32 = 6;
 const FLUSH_PERIOD_MS: i64 = 1000;
 /// A flush that takes longer held writes up, which stock servers count and tell.
 const SLOW_FLUSH_US: i64 = 2_000_000;
+/// So much at once the system is told that it need not keep in memory: a multiple of its pages.
+const LET_GO_BYTES: u64 = 1 << 20;
 /// An error that lasts is logged once in so many seconds.
 const LOG_ERROR_MS: i64 = 30_000;
 /// What may lie in memory unwritten, where nobody waits for the flush, before replies wait: else a disk slower than the
@@ -75,6 +77,8 @@ struct Open {
     /// Its length, as far as it is certain.
     length: u64,
     flushed_length: u64,
+    /// Up to here the system was told that it need not keep it in memory.
+    let_go: u64,
     /// Offset of the last byte of the log on disk.
     flushed: i64,
     /// Mono ms.
@@ -260,6 +264,9 @@ impl Writer {
             return Ok(Turn::Failed);
         }
         self.publish(put_off);
+        if let Some(open) = &mut self.open {
+            open.let_go();
+        }
         Ok(wrote)
     }
 
@@ -307,6 +314,7 @@ impl Writer {
             file,
             length,
             flushed_length: length,
+            let_go: length,
             flushed,
             last_flush_ms: clock::mono_ms(),
             dirty: false,
@@ -572,7 +580,7 @@ impl Writer {
         let Some(open) = &mut self.open else { return Ok(Turn::Idle) };
         let Switch { at, file, db, names, .. } = switch;
         open.file = file;
-        (open.length, open.flushed_length) = (0, 0);
+        (open.length, open.flushed_length, open.let_go) = (0, 0, 0);
         open.head = Head { db, names_due: names.is_some(), names, noted: at, aside: None };
         self.aof.incr_bytes.store(0, Relaxed);
         Ok(Turn::More)
@@ -676,6 +684,15 @@ impl Open {
     fn written(&self) -> i64 {
         // What is stashed belongs to what was consumed last: then less is in the file than that.
         if self.rest.is_empty() { self.cursor.next_offset() - 1 } else { self.flushed }
+    }
+
+    /// What is on disk is not read again before the next start, and new memory for what comes costs more than to use its.
+    fn let_go(&mut self) {
+        if self.flushed_length.saturating_sub(self.let_go) >= LET_GO_BYTES {
+            // Whole pages are let go: those that were not whole yet the last time are so now.
+            self.file.let_go(self.let_go - self.let_go % LET_GO_BYTES, self.flushed_length);
+            self.let_go = self.flushed_length;
+        }
     }
 
     /// So many bytes and marks are dealt with, whether or not that was anything for the file.

@@ -175,4 +175,8 @@ impl OutFile for FaultyFile {
         self.disk.step()?;
         self.file.sync()
     }
+
+    fn let_go(&mut self, from: u64, to: u64) {
+        self.file.let_go(from, to);
+    }
 }

@@ -147,6 +147,8 @@ impl OutFile for ModelFile {
         Ok(())
     }
 
+    fn let_go(&mut self, _: u64, _: u64) {}
+
     fn sync(&mut self) -> io::Result<()> {
         let mut model = self.disk.lock();
         let stepped = model.faults.step();
