@@ -2,7 +2,7 @@
 //!
 //! Knows no other node: what it wants done goes into [`Io`], what happens to it comes as calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::failover::{Act, Failover, FailoverState};
@@ -54,6 +54,78 @@ impl Io<'_> {
     }
 }
 
+/// A file that every change is written to, and that tells where it stands: what a crash leaves of it is known up to some
+/// entry.
+#[derive(Default)]
+struct Journal {
+    /// The data before the entries.
+    data: BTreeMap<u64, u64>,
+    entries: VecDeque<Entry>,
+    /// The data set is being replaced: nothing is written until the new one is there.
+    suspended: bool,
+    /// Keeps the log going.
+    cursor: Option<Cursor>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    change: Option<(u64, u64)>,
+    offset: i64,
+    history: u64,
+    /// What the history is called there, if anybody can refer to it.
+    identity: Option<Identity>,
+}
+
+/// Entries of which each may be the last that a crash leaves.
+const JOURNAL: usize = 40;
+
+impl Journal {
+    fn begin(&mut self, data: &BTreeMap<u64, u64>, log: &Arc<Log>) {
+        *self = Self { data: data.clone(), cursor: Some(log.attach_end()), ..Self::default() };
+    }
+
+    fn add(&mut self, entry: Entry) {
+        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.is_stale()) {
+            cursor.advance(cursor.lag_bytes());
+        }
+        if self.suspended {
+            return;
+        }
+        self.entries.push_back(entry);
+        if self.entries.len() > JOURNAL {
+            let first = self.entries.pop_front().expect("looked at above");
+            self.data.extend(first.change);
+        }
+    }
+
+    /// What a start finds: all of it, or after a crash what happens to be there, and told.
+    fn found(&self, kept: Option<Kept>, crashed: bool, rng: &mut Rng) -> Option<Saved> {
+        let mut count = self.entries.len();
+        if count > 0 && crashed && rng.chance(0.6) {
+            count = rng.below(count as u64) as usize + 1;
+        }
+        let last = self.entries.get(count.checked_sub(1)?)?;
+        let mut data = self.data.clone();
+        data.extend(self.entries.iter().take(count).filter_map(|entry| entry.change));
+        // The note may be torn off what it is about.
+        let told = if crashed && rng.chance(0.2) { rng.below(count as u64) as usize + 1 } else { count };
+        let told = self.entries.iter().take(told).rfind(|entry| entry.identity.is_some());
+        let named = told.and_then(|told| Some((told.identity?, told.offset)));
+        // What was said of another log is nothing to go on from.
+        let named = named.filter(|(_, offset)| *offset <= last.offset);
+        let mut kept = named.and(kept).and_then(|kept| kept.up_to(last.offset));
+        if let (true, Some(kept), Some((_, offset))) = (crashed && rng.chance(0.5), &mut kept, named) {
+            // The file may not reach back as far as the backlog did.
+            kept.begin_behind(self.entries[rng.below(count as u64) as usize].offset.min(offset));
+        }
+        let goes_on = named.is_none_or(|(_, offset)| offset == last.offset || kept.is_some());
+        let (identity, offset) = named.filter(|_| goes_on).unzip();
+        let resume = identity.zip(offset).map(|(id, offset)| Resume { replid: id.replid, offset });
+        let former = identity.map(|id| id.former().collect()).unwrap_or_default();
+        Some(Saved { data, history: last.history, resume, former, backlog: kept })
+    }
+}
+
 /// What a restart finds.
 #[derive(Clone)]
 pub(super) struct Saved {
@@ -70,6 +142,28 @@ struct Kept {
     first_byte_offset: i64,
     bytes: Vec<u8>,
     history_at: BTreeMap<i64, u64>,
+}
+
+impl Kept {
+    /// `None`: it begins behind that.
+    fn up_to(mut self, offset: i64) -> Option<Self> {
+        let len = offset + 1 - self.first_byte_offset;
+        self.bytes.truncate(usize::try_from(len).ok()?);
+        self.history_at.retain(|at, _| *at <= offset);
+        Some(self)
+    }
+
+    fn begin_behind(&mut self, offset: i64) {
+        if let Ok(gone @ 1..) = usize::try_from(offset + 1 - self.first_byte_offset) {
+            self.bytes.drain(..gone.min(self.bytes.len()));
+            self.first_byte_offset += gone as i64;
+            self.history_at.retain(|at, _| *at >= offset);
+        }
+    }
+
+    fn end(&self) -> i64 {
+        self.first_byte_offset + self.bytes.len() as i64 - 1
+    }
 }
 
 /// How PSYNC requests ended.
@@ -134,6 +228,14 @@ pub(super) struct Node {
     pub failover: Failover,
     pub paused: bool,
     pub disk: Option<Saved>,
+    /// Instead of what is saved now and then.
+    journal: Option<Journal>,
+    /// The last change of the data that is not in it.
+    change: Option<(u64, u64)>,
+    /// It did not end in good order.
+    pub crashed: bool,
+    /// Somebody may know the id that was drawn last.
+    told: bool,
     pub config: MasterConfig,
     /// Keeps the old data until the new is complete.
     pub swap_load: bool,
@@ -175,6 +277,10 @@ impl Node {
             failover: Failover::default(),
             paused: false,
             disk: None,
+            journal: io.rng.chance(0.4).then(Journal::default),
+            change: None,
+            crashed: false,
+            told: true,
             config: MasterConfig {
                 timeout_ms: 10_000,
                 ping_period_ms: 3_000,
@@ -193,8 +299,16 @@ impl Node {
             writes: (index as u64) << 40,
         };
         node.log.set_backlog_limit_bytes(node.backlog_bytes);
+        node.begin_journal();
         node.remember();
         node
+    }
+
+    fn begin_journal(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.begin(&self.data, &self.log);
+            self.change = None;
+        }
     }
 
     pub(super) fn is_master(&self) -> bool {
@@ -212,6 +326,11 @@ impl Node {
     /// Records where the data stands. Without a log offsets stand still, and nobody can refer to them.
     fn claim(&mut self, io: &mut Io<'_>) {
         self.remember();
+        if let Some(journal) = &mut self.journal {
+            let identity = self.log.backlog().map(|_| self.identity);
+            let (change, offset) = (self.change.take(), self.log.end_offset());
+            journal.add(Entry { change, offset, history: self.history, identity });
+        }
         if self.log.is_active() {
             io.claims.push((self.identity.replid, self.log.end_offset(), self.history));
         }
@@ -239,7 +358,9 @@ impl Node {
         if let [name, key, value, ..] = words
             && name == b"SET"
         {
-            self.data.insert(number(key), number(value));
+            let change = (number(key), number(value));
+            self.data.insert(change.0, change.1);
+            self.change = Some(change);
         }
         self.history = record.iter().fold(self.history, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
         self.history ^= self.history >> 29;
@@ -247,9 +368,14 @@ impl Node {
 
     /// `REPLICAOF host port`.
     pub(super) fn follow(&mut self, host: String, port: u16, failover: bool, io: &mut Io<'_>) {
-        let held = Some(self.held());
+        let mut held = self.held();
+        // As long as nobody has heard of it, its data is what went by the former name.
+        let identity = self.identity;
+        if self.is_master() && !self.told && identity.second_offset == held.offset + 1 {
+            held.replid = identity.replid2;
+        }
         self.settled = false;
-        self.step(Event::SetMaster { host, port, held, failover }, io);
+        self.step(Event::SetMaster { host, port, held: Some(held), failover }, io);
     }
 
     /// `REPLICAOF NO ONE`.
@@ -259,6 +385,8 @@ impl Node {
         }
         self.step(Event::Unset, io);
         self.identity.shift(io.fresh(), self.log.end_offset());
+        self.told = false;
+        self.log.create_backlog();
         self.drop_replicas(io);
         self.log.forget_selected_db();
         self.claim(io);
@@ -303,6 +431,14 @@ impl Node {
 
     // ---- stopping and starting
 
+    /// The disk is gone.
+    pub(super) fn lose_disk(&mut self) {
+        self.disk = None;
+        if let Some(journal) = &mut self.journal {
+            journal.entries.clear();
+        }
+    }
+
     /// What a snapshot on disk would hold now. The history is noted only when it can be referred to.
     pub(super) fn save(&mut self) {
         let known = match self.link.state() {
@@ -334,6 +470,11 @@ impl Node {
         let mut node = Self::new(self.index, io);
         let master = self.link.master().filter(|_| !as_master).map(|(host, port)| (host.to_owned(), port));
         node.disk = self.disk.clone();
+        if let Some(journal) = &self.journal {
+            // In good order nothing of the backlog is lost.
+            node.disk = journal.found(self.kept(), self.crashed, io.rng);
+        }
+        node.journal = self.journal.as_ref().map(|_| Journal::default());
         node.stats = self.stats;
         node.writes = self.writes;
         node.backlog_bytes = self.backlog_bytes;
@@ -345,18 +486,26 @@ impl Node {
             if let Some(resume) = saved.resume {
                 node.log.create_backlog();
                 node.log.reset(saved.backlog.as_ref().map_or(resume.offset, |kept| kept.first_byte_offset - 1));
+                let goes_on = saved.backlog.as_ref().is_some_and(|kept| kept.end() > resume.offset);
                 if let Some(kept) = saved.backlog {
                     node.log.append(&kept.bytes);
                     node.history_at = kept.history_at;
                 }
-                if master.is_some() {
+                if goes_on && master.is_some() {
+                    // Not all of it is known to be its master's.
+                    node.log.free_backlog();
+                    node.log.reset(0);
+                    node.history_at.clear();
+                } else if master.is_some() {
                     node.identity = Identity::new(resume.replid).with_former(saved.former);
                     held = Some(resume);
                 } else {
                     node.identity = Identity::restored(io.fresh(), resume).with_former(saved.former);
+                    node.told = false;
                 }
             }
         }
+        node.begin_journal();
         node.claim(io);
         if let Some((host, port)) = master {
             node.settled = held.is_some();
@@ -482,6 +631,9 @@ impl Node {
 
     /// What we hold is going: nobody may refer to it any more, and nobody may go on from it.
     fn drop_data(&mut self, io: &mut Io<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.suspended = true;
+        }
         self.step(Event::OldDataDropped, io);
         self.drop_replicas(io);
         self.log.free_backlog();
@@ -519,6 +671,7 @@ impl Node {
         self.log.reset(from.offset);
         self.log.create_backlog();
         self.history_at.clear();
+        self.begin_journal();
         self.claim(io);
         self.settled = true;
         self.step(Event::Loaded, io);
@@ -607,6 +760,7 @@ impl Node {
             return io.out.push(Out::SendDown(conn, format!("-{error}\r\n").into_bytes()));
         }
         let Some(session) = self.sessions.get(&conn) else { return };
+        self.told = true;
         let replica = Replica::new(conn, session.peer.clone(), session.greeting.clone(), false, io.now_ms);
         let backlog = self.log.backlog();
         let standing = Standing { identity: self.identity, backlog, end_offset: self.log.end_offset() };

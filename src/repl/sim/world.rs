@@ -436,8 +436,9 @@ impl World {
                 // Whatever it last saved, if anything, and if the disk is still there.
                 if self.nodes[node].alive {
                     if self.rng.chance(0.3) {
-                        self.nodes[node].disk = None;
+                        self.nodes[node].lose_disk();
                     }
+                    self.nodes[node].crashed = true;
                     let as_master = self.rng.chance(0.2);
                     self.stop(node, as_master);
                 }
