@@ -116,6 +116,8 @@ pub enum Wanted<'a> {
     At { replid: &'a str, offset: i64 },
     /// One that does not, but that nothing else has the tag of.
     Tagged(&'a [u8]),
+    /// One that tells where it stands, and holds the stream itself from behind this offset on, which it knows by this name.
+    Before { replid: &'a str, offset: i64 },
 }
 
 /// The file beside a data set at `path`.
@@ -129,12 +131,15 @@ pub fn beside(path: &Path) -> PathBuf {
 /// file, or nothing in it for this data set.
 pub fn load(path: &Path, wanted: Wanted<'_>, limit: usize) -> Option<Kept> {
     match read(path, wanted, limit) {
+        Ok(kept) if kept.bytes.is_empty() && matches!(wanted, Wanted::Before { .. }) => None,
         Ok(kept) => {
             let first = kept.first;
             log::notice!("Backlog of {} bytes from offset {first} loaded from {}", kept.bytes.len(), path.display());
             Some(kept)
         }
         Err(Unfit::Missing) => None,
+        // There is nothing to be had from it, which is no reason to say so.
+        Err(Unfit::Other(_)) if matches!(wanted, Wanted::Before { .. }) => None,
         Err(e) => {
             log::notice!("The saved backlog {} is not used: {e}", path.display());
             None
@@ -186,11 +191,12 @@ fn read(path: &Path, wanted: Wanted<'_>, limit: usize) -> Result<Kept, Unfit> {
     }
     let mut found_tag = vec![0; usize::from(u16::from_le_bytes(array(&mut file)?))];
     file.read_exact(&mut found_tag)?;
-    let tag = match wanted {
-        Wanted::At { .. } => &b""[..],
-        Wanted::Tagged(tag) => tag,
+    let fits = match wanted {
+        Wanted::At { .. } => found_tag.is_empty(),
+        Wanted::Tagged(tag) => found_tag == tag,
+        Wanted::Before { .. } => true,
     };
-    if found_tag != tag {
+    if !fits {
         return Err(Unfit::Other("of another file, or it has grown since"));
     }
     let mut former = Vec::new();
@@ -207,6 +213,13 @@ fn read(path: &Path, wanted: Wanted<'_>, limit: usize) -> Result<Kept, Unfit> {
     let offset = match wanted {
         Wanted::At { replid: wanted, .. } if wanted != replid => return Err(Unfit::Other("of another history")),
         Wanted::At { offset, .. } => offset,
+        Wanted::Before { replid: wanted, offset } => {
+            // It may have gone by that name when that was written.
+            if wanted != replid && !former.iter().any(|(id, until)| id == wanted && offset < *until) {
+                return Err(Unfit::Other("of another history"));
+            }
+            offset
+        }
         Wanted::Tagged(_) => last,
     };
     if offset < first - 1 || offset > last {
@@ -282,6 +295,12 @@ mod tests {
         let kept = load(&path, Wanted::Tagged(b"tag"), 50).unwrap();
         assert_eq!((kept.first, kept.bytes.len(), kept.standing), (251, 50, standing()));
         assert_eq!(load(&path, Wanted::Tagged(b"other"), 50), None);
+        let before = |replid: &str, offset| load(&path, Wanted::Before { replid, offset }, 10).map(|kept| kept.first);
+        assert_eq!(
+            (before(&id('a'), 300), before(&id('a'), 120), before(&id('a'), 101)),
+            (Some(291), Some(111), Some(101))
+        );
+        assert_eq!((before(&id('a'), 301), before(&id('a'), 99), before(&id('b'), 120)), (None, None, None));
         assert_eq!(load(&path, Wanted::At { replid: &id('a'), offset: 300 }, 50), None);
     }
 

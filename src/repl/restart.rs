@@ -3,13 +3,10 @@
 //! Whatever keeps a data set (the snapshot, the append-only file) asks [`standing`] where it stands, keeps the backlog
 //! beside it (`persist::history`), and hands both to [`take_up`] when it comes back. Must not know files.
 
-use std::sync::Arc;
-
 use super::id::{Former, Identity, ReplId, ReplOffset, Resume};
 use super::state::Repl;
 use crate::base::rand;
 use crate::exec::{Engine, expire_cycle};
-use crate::persist::aof::position;
 use crate::persist::history::{Kept, Standing};
 
 /// Where the data of this node stands. Exact behind all gates.
@@ -25,11 +22,10 @@ pub fn standing(engine: &Engine) -> Standing {
     }
 }
 
-/// What the history is called that the log holds: for files that are to tell where they stand. `None` without a backlog, as
-/// then nobody can go on from it.
-pub fn names(engine: &Engine) -> Option<Arc<[u8]>> {
+/// The same for files that are to tell where they stand. `None` without a backlog, as then nobody can go on from it.
+pub fn known(engine: &Engine) -> Option<Standing> {
     engine.log.backlog()?;
-    Some(position::names(&standing(engine)))
+    Some(standing(engine))
 }
 
 /// Where a data set on disk stands.

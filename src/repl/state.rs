@@ -28,6 +28,7 @@ use crate::base::log::Level;
 use crate::base::{clock, rand};
 use crate::exec::{Engine, expire_cycle};
 use crate::oplog::Backlog;
+use crate::persist::aof::position;
 
 /// The link to our master, as INFO and ROLE tell of it. Written by the link, read by anybody.
 #[derive(Debug, Default)]
@@ -286,7 +287,7 @@ impl Repl {
     /// Whoever keeps the log in a file learns what the history is called from here on. To be called where names change, with
     /// every gate held.
     pub fn tell_names(&self, engine: &Engine) {
-        let names = restart::names(engine);
+        let names = restart::known(engine).as_ref().map(position::names);
         engine.log.with(|log| log.names(names));
         engine.log.notify_readers();
     }

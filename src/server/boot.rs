@@ -194,7 +194,7 @@ fn serve(
     let repl = Repl::new();
     let follower = Follower::new(engine.clone(), repl.clone(), main.handle().clone());
     let saver = Arc::new(Saver::new(Arc::new(FileSystem), Box::new(fullsync::cut_here)));
-    let aof = Arc::new(Aof::of_history(restart::names));
+    let aof = Arc::new(Aof::of_history(restart::known));
     let parts: [Part; 6] = [listeners.clone(), shutdown.clone(), repl, follower.clone(), saver, aof.clone()];
     engine.extend(parts);
     engine.set_hooks(Hooks {

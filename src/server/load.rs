@@ -60,15 +60,26 @@ fn history_at_end(engine: &Engine, tail: &[u8]) -> Option<Kept> {
 /// What the file tells of it.
 fn history_in_file(engine: &Engine, loaded: &LoadedAof) -> Option<Kept> {
     let limit = engine.log.backlog_limit_bytes();
-    match loaded.position.as_ref()?.rebuild(&loaded.paths, limit, loaded.db as i64) {
+    let position = loaded.position.as_ref()?;
+    match position.rebuild(&loaded.paths, limit, loaded.db as i64) {
         Ok(kept) => {
-            let kept = kept?;
+            let mut kept = kept?;
             let (Standing { replid, offset, .. }, first) = (&kept.standing, kept.first);
             log::notice!(
                 "The append only file stands at offset {offset} of the history {replid}: a backlog of {} bytes from offset \
                  {first} is taken from it",
                 kept.bytes.len()
             );
+            // The file may have been begun lately: what was before is beside it.
+            let room = limit.saturating_sub(kept.bytes.len());
+            let wanted = Wanted::Before { replid: position.first_replid(), offset: kept.first - 1 };
+            let path = aof::history_path(&engine.settings());
+            if room > 0
+                && let Some(before) = history::load(&path, wanted, room)
+            {
+                kept.first = before.first;
+                kept.bytes.splice(..0, before.bytes);
+            }
             Some(kept)
         }
         Err(e) => {

@@ -363,15 +363,33 @@ impl Tree {
                     return None;
                 }
                 self.mend(usize::MAX);
+                let due = self.due_after_a_crash_of(root);
                 self.nodes[root].crash();
                 self.nodes[root].launch();
-                // What it had not yet written, others may have.
-                self.due += NODES - 1;
-                format!("the root {root} is killed and comes back")
+                self.due += due;
+                format!("the root {root} is killed and comes back, for {due} at most to sync anew")
             }
             91..96 => self.hand_over()?,
             _ => self.lose_root()?,
         })
+    }
+
+    /// How many may have to sync anew if the root crashes and comes back.
+    fn due_after_a_crash_of(&self, root: usize) -> usize {
+        let info = |node: usize, section, field| self.nodes[node].info(section, field);
+        let always = self.nodes[root].run("config get appendfsync").to_string().contains("always");
+        let in_force = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+            .iter()
+            .all(|field| info(root, "persistence", field) == "0");
+        if !always || !in_force {
+            // What it had not yet written, others may have.
+            return NODES - 1;
+        }
+        // Only those, and whoever is below them, who are not in step, and may be in the middle of a full sync.
+        let is_out = |node: &usize| {
+            *node != root && self.state[*node] == State::Up && info(*node, "replication", "master_link_status") != "up"
+        };
+        (0..NODES).filter(is_out).map(|node| self.subtree(node).len()).sum()
     }
 
     /// Ends a node in good order, which costs no full sync: it finds its place and its backlog again.

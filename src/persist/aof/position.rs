@@ -263,6 +263,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// What the history was called where what can be had of the stream begins.
+    pub fn first_replid(&self) -> &str {
+        self.from.names.get(..ID_LEN).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
+    }
+
     /// The end of the stream, at most `limit` bytes of it, as these files hold it, which were loaded and are as they were
     /// found. It may go beyond where the history stands: what lies behind the last note.
     pub fn rebuild(&self, paths: &[PathBuf], limit: usize, stream_db: i64) -> io::Result<Option<Kept>> {

@@ -10,6 +10,7 @@
 //! ```
 //! At any instant the list on disk names files that together hold everything. Knows no command.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::manifest::{Manifest, manifest_name, temp_incr_name, temp_manifest_name};
-use super::state::{Aof, Begin, Mode, Order, Switch, dir_of};
+use super::position;
+use super::state::{Aof, Begin, Mode, Order, Switch, dir_of, history_path};
 use super::writer;
 use crate::base::{clock, log, os_reason};
 use crate::config::Settings;
@@ -27,6 +29,7 @@ use crate::exec::gate::step_aside;
 use crate::exec::turn::Turn;
 use crate::persist::Saver;
 use crate::persist::disk::{self, OutFile};
+use crate::persist::history::{Held, Standing};
 use crate::persist::temp::TempFile;
 use crate::persist::walk::{Form, walk_as};
 
@@ -191,10 +194,15 @@ impl Aof {
             .map_err(|e| Failure::Early(format!("Opening the temp file for AOF rewrite failed: {}", os_reason(&e))))?;
         let incr = self.next_incr(&settings, mode).map_err(Failure::Early)?;
         self.rewrites.fetch_add(1, Relaxed);
+        // The next file does not tell of what was before.
+        let backlog_path = history_path(&settings);
+        let (held, mut backlog) = (Cell::new(None::<Held>), None);
         let at_cut = || {
             self.cover_taints();
+            let standing = (self.standing_of)(engine);
             if let Some(file) = incr {
-                self.hand_over(engine, mode, file);
+                self.hand_over(engine, mode, file, standing.as_ref());
+                held.set(standing.and_then(|standing| Held::take(&engine.log, standing)));
             }
             log::notice!("Background append only file rewriting started by pid {}", std::process::id());
             begun();
@@ -204,6 +212,13 @@ impl Aof {
         let form = if settings.aof_use_rdb_preamble { Form::AofBase } else { Form::Requests };
         let wanted = || !self.unwanted.load(Relaxed);
         let walked = walk_as(form, engine, turn, true, None, wanted, at_cut, |piece| {
+            // As soon as the cut is made: what comes meanwhile cannot leave the log.
+            if let Some(held) = held.take() {
+                match held.prepare(&self.disk, &backlog_path, b"") {
+                    Ok(prepared) => backlog = Some(prepared),
+                    Err(e) => log::warning!("The replication backlog is not saved: {e}"),
+                }
+            }
             disk::write(&mut *base, &piece)?;
             written += piece.len() as u64;
             if portions && written - flushed >= FLUSH_BYTES {
@@ -226,6 +241,10 @@ impl Aof {
         let in_place = if mode == Mode::On { self.switched.load(Relaxed) } else { flushed };
         if !in_place {
             return Err(Failure::Late("The AOF incr file could not be written to disk".into()));
+        }
+        if let Some(backlog) = backlog {
+            // It serves the files that are there as well.
+            backlog.put_in_place().unwrap_or_else(|e| log::warning!("The replication backlog is not saved: {e}"));
         }
         self.install(&settings, mode, temp.path(), written)
     }
@@ -269,8 +288,8 @@ impl Aof {
     }
 
     /// With every gate held: all that comes behind this instant is for the new file.
-    fn hand_over(&self, engine: &Engine, mode: Mode, file: Box<dyn OutFile>) {
-        let (db, names) = (stream_db(engine), (self.names_of)(engine));
+    fn hand_over(&self, engine: &Engine, mode: Mode, file: Box<dyn OutFile>, standing: Option<&Standing>) {
+        let (db, names) = (stream_db(engine), standing.map(position::names));
         if mode == Mode::On {
             self.switched.store(false, Relaxed);
             let (at, marks) = (engine.log.end_offset(), engine.log.marks_made());
@@ -573,7 +592,7 @@ impl Aof {
         self.set_mode(Mode::On);
         writer::start(engine, self).map_err(|e| e.to_string())?;
         let cursor = engine.log.attach_end_with_marks();
-        let (db, names) = (stream_db(engine), (self.names_of)(engine));
+        let (db, names) = (stream_db(engine), (self.standing_of)(engine).as_ref().map(position::names));
         self.order(Order::Begin(Box::new(Begin { cursor, file, length, db, names, locals: engine.durable.locals() })));
         // It is in force before the first client comes.
         self.flush();

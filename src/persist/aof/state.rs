@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::exec::Engine;
 use crate::oplog::Cursor;
 use crate::persist::disk::{Disk, FileSystem, OutFile};
-use crate::persist::history;
+use crate::persist::history::{self, Standing};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -70,13 +70,13 @@ pub(super) struct Switch {
     pub names: Option<Arc<[u8]>>,
 }
 
-/// Tells what the history is called that the log holds, if anybody can refer to it. To be asked behind all gates.
-pub type NamesOf = fn(&Engine) -> Option<Arc<[u8]>>;
+/// Tells which history the log holds, and how far, if anybody can refer to it. To be asked behind all gates.
+pub type StandingOf = fn(&Engine) -> Option<Standing>;
 
 /// The part of the engine that keeps the append-only file.
 pub struct Aof {
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) names_of: NamesOf,
+    pub(super) standing_of: StandingOf,
     mode: AtomicU8,
     /// Held while the mode or the list of files changes, and never together with a gate.
     pub(super) manifest: Mutex<Manifest>,
@@ -128,14 +128,14 @@ impl Aof {
     }
 
     /// The files of a node whose history others know.
-    pub fn of_history(names_of: NamesOf) -> Self {
-        Self::new(Arc::new(FileSystem), names_of)
+    pub fn of_history(standing_of: StandingOf) -> Self {
+        Self::new(Arc::new(FileSystem), standing_of)
     }
 
-    pub fn new(disk: Arc<dyn Disk>, names_of: NamesOf) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, standing_of: StandingOf) -> Self {
         Self {
             disk,
-            names_of,
+            standing_of,
             mode: AtomicU8::new(Mode::Off as u8),
             manifest: Mutex::default(),
             orders: Mutex::default(),

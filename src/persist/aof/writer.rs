@@ -49,6 +49,8 @@ const LOG_ERROR_MS: i64 = 30_000;
 /// What may lie in memory unwritten, where nobody waits for the flush, before replies wait: else a disk slower than the
 /// clients would fill the memory.
 const BEHIND_BYTES: i64 = 64 << 20;
+/// The same of requests that are not in the log.
+const BEHIND_LOCALS: u64 = 4096;
 
 /// The end of the process: what was acknowledged or seen cannot be kept.
 pub(super) struct Fatal(pub String);
@@ -379,7 +381,7 @@ impl Writer {
         } else if always {
             durable.release(open.flushed, open.locals_flushed);
         } else {
-            durable.release(written + BEHIND_BYTES, u64::MAX);
+            durable.release(written + BEHIND_BYTES, open.locals + BEHIND_LOCALS);
         }
     }
 

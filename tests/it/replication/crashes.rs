@@ -259,7 +259,8 @@ fn a_promoted_replica_that_is_killed_is_still_the_one_its_fellows_know() {
     if Kind::stock_stands_in() {
         return;
     }
-    let m = Server::start(Kind::Pando, &[]);
+    // One that says nothing more when its heir is there.
+    let m = Server::start(Kind::Pando, &["repl-ping-replica-period 3600"]);
     let mut heir = Server::start(Kind::Pando, &["appendonly yes", "appendfsync always"]);
     let (stock, pando) = (Server::start(Kind::Stock70, &[]), Server::start(Kind::Pando, &[]));
     [&heir, &stock, &pando].iter().for_each(|r| follow(r, &m));
@@ -399,6 +400,49 @@ fn a_moment_that_was_restored_has_the_offset_of_that_moment() {
     converge(&[&m, &ahead, &behind]);
     assert_eq!(syncs(&m), (1, 1), "{}", m.log());
     m.check("exists kept:7 gone:7", ":1");
+}
+
+#[test]
+fn a_rewrite_loses_nothing_of_what_those_need_who_are_behind() {
+    if Kind::stock_stands_in() {
+        return;
+    }
+    for preamble in ["yes", "no"] {
+        let preamble = format!("aof-use-rdb-preamble {preamble}");
+        let lines = ["appendonly yes", "appendfsync always", &preamble];
+        let mut m = Server::prepare(Port::reserve(), Kind::Pando, &lines);
+        // As Redis 6 left it.
+        fs::write(m.path("appendonly.aof"), "*3\r\n$3\r\nSET\r\n$3\r\nold\r\n$1\r\n1\r\n").expect("a file");
+        m.launch();
+        let (r, wire) = (Server::start(Kind::Stock70, &[]), Proxy::to(m.port()));
+        r.check(&format!("replicaof 127.0.0.1 {}", wire.port()), "+OK");
+        link_up(&r);
+        for round in ["unrewritten", "rewritten", "again"] {
+            write(&m, "begin");
+            converge(&[&m, &r]);
+            wire.refuse(true);
+            wire.cut();
+            link_down(&r);
+            write(&m, round);
+            if round != "unrewritten" {
+                rewrite(&m);
+                write(&m, "behind");
+            }
+            if round == "again" {
+                m.restart();
+                write(&m, "restarted");
+                rewrite(&m);
+                m.check("set last 1", "+OK");
+            }
+            m.crash();
+            m.launch();
+            m.check("get old", "$1");
+            wire.refuse(false);
+            link_up(&r);
+            converge(&[&m, &r]);
+            assert_eq!(syncs(&m), (0, 1), "{preamble}, {round}: {}", m.log());
+        }
+    }
 }
 
 /// What a client writes on a writable replica, in the order of what its master does.
@@ -545,7 +589,7 @@ fn keys_that_expired_while_a_master_was_down_are_deleted_by_it_afterwards() {
     if Kind::stock_stands_in() {
         return;
     }
-    let mut m = Server::start(Kind::Pando, &[]);
+    let mut m = Server::start(Kind::Pando, &["repl-ping-replica-period 3600"]);
     let (r, wire) = (Server::start(Kind::Stock70, &[]), Proxy::to(m.port()));
     r.check(&format!("replicaof 127.0.0.1 {}", wire.port()), "+OK");
     link_up(&r);
@@ -555,6 +599,8 @@ fn keys_that_expired_while_a_master_was_down_are_deleted_by_it_afterwards() {
     wire.refuse(true);
     wire.cut();
     link_down(&r);
+    // Else it asks in vain whether that one has everything, and has said more than others know.
+    wait_until("it is missed", || m.info("replication", "connected_slaves") == "0");
     m.client().send(&["SHUTDOWN", "SAVE"]);
     m.wait_end();
     wait_until("they are over", || r.run("exists brief saved").to_string() == ":0");
