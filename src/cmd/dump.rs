@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{DataCommand, Effect, command};
 use crate::base::{Error, log, number};
-use crate::keyspace::{Data, EventClass, ExpirePolicy};
+use crate::keyspace::{Data, EventClass, ExpirePolicy, Key};
 use crate::rdb::{self, Payloads, RdbError, WriteOptions};
 use crate::resp::{OwnedArgv, Reply};
 use crate::spec::prelude::*;
@@ -42,16 +42,20 @@ pub const RESTORE: Row = Row {
 pub const COMMANDS: &[DataCommand] = &[command(&DUMP, dump), command(&RESTORE, restore)];
 
 fn dump(db: &mut Data<'_>, a: &mut Args<'_>, out: &mut Reply) -> Result<Effect, Error> {
-    let key = a.key()?;
+    match payload(db, a.key()?) {
+        Some(payload) => out.bulk(&payload),
+        None => out.null(),
+    }
+    Ok(Effect::None)
+}
+
+/// What DUMP answers for a key that is there.
+pub fn payload(db: &mut Data<'_>, key: Key<'_>) -> Option<Vec<u8>> {
     let options = WriteOptions { compress: db.unit.compress, ..WriteOptions::default() };
-    let Some(entry) = db.get(key) else {
-        out.null();
-        return Ok(Effect::None);
-    };
+    let entry = db.get(key)?;
     let mut payload = Vec::new();
     rdb::dump(&mut payload, entry.value().into(), &options);
-    out.bulk(&payload);
-    Ok(Effect::None)
+    Some(payload)
 }
 
 /// The options behind RESTORE's payload.

@@ -56,7 +56,7 @@ const HELPS: &[SessionCommand] = &[
 /// All commands of the server.
 pub fn table() -> Table<Handler> {
     let containers = CONTAINERS.iter().map(|row| (*row, Handler::Container));
-    let data = cmd::commands().map(|c| (c.row, Handler::Data(c.run)));
+    let data = cmd::commands().chain(super::migrate::COMMANDS).map(|c| (c.row, Handler::Data(c.run)));
     let session = SESSION_COMMANDS.iter().copied().flatten().map(|c| (c.row, Handler::Session(c.run)));
     let exec = [(&transaction::EXEC, Handler::Exec)];
     Table::new(containers.chain(data).chain(session).chain(exec))

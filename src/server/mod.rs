@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listen;
 pub mod load;
 pub mod memory_cmd;
+pub mod migrate;
 pub mod proc_title;
 pub mod shutdown;
 pub mod signals;

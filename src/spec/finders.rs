@@ -62,6 +62,26 @@ pub fn georadius(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     Ok(())
 }
 
+/// MIGRATE's key, or, where that is empty, those behind KEYS.
+pub fn migrate(argv: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
+    let flags = RW.or(ACCESS).or(DELETE);
+    let mut at = 6;
+    while let Some(word) = argv.get(at) {
+        if word.eq_ignore_ascii_case(b"keys") {
+            let keys = if argv.word(3).is_empty() { at + 1..argv.len() } else { 0..0 };
+            keys.for_each(|index| out.push(KeyPos { index: index as u32, flags }));
+            return Ok(());
+        }
+        at += match () {
+            () if word.eq_ignore_ascii_case(b"auth") => 2,
+            () if word.eq_ignore_ascii_case(b"auth2") => 3,
+            () => 1,
+        };
+    }
+    out.push(KeyPos { index: 3, flags });
+    Ok(())
+}
+
 /// The first word after the name.
 pub fn first_word(_: &Argv<'_>, out: &mut KeyList) -> Result<(), BadKeys> {
     out.push(KeyPos { index: 1, flags: RO.or(ACCESS) });

@@ -243,6 +243,9 @@ impl<'s> Parser<'s> {
     }
 
     fn token(&mut self) -> Result<&'s str, BadSyntax> {
+        if self.eat("''") {
+            return Ok("");
+        }
         if !self.eat("'") {
             return self.word();
         }

@@ -18,6 +18,7 @@ const NOT_COMPARABLE: &[&str] = &[
     "dump",
     "expiretime",
     "memory|usage",
+    "migrate",
     "object|freq",
     "object|idletime",
     "object|refcount",

@@ -18,6 +18,7 @@ mod differential;
 mod harness;
 mod master;
 mod maxmemory;
+mod migrate;
 mod pair;
 mod persist;
 mod random;
