@@ -29,6 +29,9 @@ pub struct Loaded {
     pub expired: u64,
     /// Keys without a single element, which should not have been there.
     pub empty: u64,
+    /// What tells a replica of them, and the database it selects last, with [`Expired::Tell`].
+    pub farewell: Vec<u8>,
+    pub farewell_db: Option<usize>,
     /// Replication id and offset at the snapshot's cut, if it says so.
     pub repl_id: Option<String>,
     pub repl_offset: Option<i64>,
@@ -88,6 +91,8 @@ pub enum Expired {
     /// They are gone; but where the file tells of a history, its replicas may hold them still: those go by the expiry
     /// cycle, which tells them.
     Drop,
+    /// A master's own file at start: they are gone, and whoever goes on from the file's history is told first.
+    Tell,
     /// A replica's: the master will say when.
     Keep,
 }
@@ -176,6 +181,7 @@ pub fn load_with(
                 reader.join_checksum()?;
             }
             (loaded.keys, loaded.expired, loaded.empty) = (tally.keys, tally.expired, tally.empty);
+            (loaded.farewell, loaded.farewell_db) = (tally.farewell, tally.farewell_db);
             Ok(loaded)
         }
         Err(e) => Err(e),
@@ -334,16 +340,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_stays_until_those_are_told_who_may_go_on_from_the_file() {
-        let file = file(|bytes| {
-            crate::rdb::put_aux(bytes, b"repl-id", &[b'a'; 40]);
-            key(bytes, "over", Some(1));
-        });
-        let (ks, loaded) = try_load(&file, Expired::Drop);
-        assert_eq!((loaded.unwrap().keys, ks.count(0)), (1, (1, 1)));
-    }
-
-    #[test]
     fn what_cannot_be_kept_is_refused_by_name() {
         let refused = |body: fn(&mut Vec<u8>)| try_load(&file(body), Expired::Drop).1.unwrap_err().to_string();
         let module = refused(|bytes| bytes.extend_from_slice(b"\x07\x03abc\x81ABCDEFGH\x01\x05\x00"));
@@ -429,5 +425,22 @@ mod tests {
         // Whichever of the two is inserted last: the first is behind the header, the last before end and checksum.
         let places = [9, twice.len() - 9 - "_\u{5}key:0\u{1}v".len()];
         assert!(places.map(|at| format!("byte {at}: key 'key:0' is there twice")).contains(&refused), "{refused}");
+    }
+
+    #[test]
+    fn what_is_over_is_told_of_by_all_threads() {
+        let file = file(|bytes| {
+            crate::rdb::put_aux(bytes, b"repl-id", &[b'a'; 40]);
+            for n in 0..30_000 {
+                key(bytes, &format!("key:{n}"), (n % 2 == 0).then_some(1));
+            }
+        });
+        let (ks, loaded) = try_load(&file, Expired::Tell);
+        let loaded = loaded.unwrap();
+        assert_eq!((loaded.keys, loaded.expired, ks.count(0)), (15_000, 15_000, (15_000, 0)));
+        assert_eq!(loaded.farewell_db, Some(0));
+        let told = String::from_utf8(loaded.farewell).unwrap();
+        assert_eq!(told.matches("DEL").count(), 15_000);
+        assert!(told.starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
     }
 }

@@ -20,6 +20,7 @@ use crate::base::hash;
 use crate::keyspace::unit::Touch;
 use crate::keyspace::{Entry, Keyspace, Unit};
 use crate::rdb::{Event, Run, Usage, Value};
+use crate::resp::encode_command;
 
 /// Runs that wait for a thread, for each of them.
 const QUEUE: usize = 2;
@@ -32,13 +33,26 @@ pub(super) struct Tally {
     pub keys: u64,
     pub expired: u64,
     pub empty: u64,
+    /// DEL for keys that were over, behind the SELECT that they need.
+    pub farewell: Vec<u8>,
+    pub farewell_db: Option<usize>,
 }
 
 impl Tally {
+    fn say_farewell(&mut self, db: usize, key: &[u8]) {
+        if self.farewell_db.replace(db) != Some(db) {
+            encode_command(&mut self.farewell, [&b"SELECT"[..], itoa::Buffer::new().format(db).as_bytes()]);
+        }
+        encode_command(&mut self.farewell, [&b"DEL"[..], key]);
+    }
+
     fn add(&mut self, other: Self) {
         self.keys += other.keys;
         self.expired += other.expired;
         self.empty += other.empty;
+        // Each begins with a SELECT of its own.
+        self.farewell.extend_from_slice(&other.farewell);
+        self.farewell_db = other.farewell_db.or(self.farewell_db);
     }
 }
 
@@ -236,10 +250,14 @@ impl Desk<'_, '_> {
         let expired = self.crew.loading.expired;
         let drop = match expired {
             Expired::Drop => !place.history,
+            Expired::Tell => true,
             Expired::Keep => false,
         };
         if drop && expire_ms.is_some_and(|at| at < self.unit.now_ms) {
             self.tally.expired += 1;
+            if expired == Expired::Tell && place.history {
+                self.tally.say_farewell(place.db, key);
+            }
             return Ok(None);
         }
         if value.is_spent() {

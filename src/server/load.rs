@@ -44,7 +44,7 @@ pub fn load(engine: &Arc<Engine>, restore_to_s: Option<i64>) -> Result<Option<Re
     }
     aof.take_up(list);
     let replica = settings.replicaof.is_some();
-    let expired = if replica { Expired::Keep } else { Expired::Drop };
+    let expired = if replica { Expired::Keep } else { Expired::Tell };
     let Some(loaded) = load_file(engine, &rdb_path(&settings), expired)? else { return Ok(None) };
     engine.part::<Saver>().note_loaded(&loaded);
     Ok(take_up_history(engine, &loaded, replica))
@@ -109,5 +109,13 @@ fn take_up_history(engine: &Engine, loaded: &Loaded, replica: bool) -> Option<Re
     let path = history::beside(&rdb_path(&engine.settings()));
     let wanted = Wanted::At { replid: point.replid.as_str(), offset: point.offset };
     let kept = history::load(&path, wanted, engine.log.backlog_limit_bytes());
-    take_up(engine, &point, kept.as_ref(), replica)
+    let resume = take_up(engine, &point, kept.as_ref(), replica);
+    // Whoever goes on from the file still has what was left out of it.
+    if let Some(db) = loaded.farewell_db.filter(|_| !replica) {
+        engine.log.with(|log| {
+            log.write(&loaded.farewell);
+            log.set_selected_db(db as i32);
+        });
+    }
+    resume
 }
