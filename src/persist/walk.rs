@@ -126,12 +126,15 @@ impl Unsent {
         sink.write_all(&self.bytes[done..])
     }
 
-    /// Empties it, and keeps no more room than that.
+    /// Empties it. Room is given back only where it is far more than that: a block that comes and goes costs more memory
+    /// than one that stays.
     fn clear(&mut self, keep_bytes: usize) {
         self.bytes.clear();
-        self.bytes.shrink_to(keep_bytes);
         self.unpacked.clear();
-        self.unpacked.shrink_to(keep_bytes / size_of::<Unpacked>());
+        if self.bytes.capacity() > 4 * keep_bytes {
+            self.bytes.shrink_to(keep_bytes);
+            self.unpacked.shrink_to(0);
+        }
     }
 }
 
@@ -204,7 +207,7 @@ pub struct Cut {
 
 /// What writers may put into the stream before it is taken, as a share of the memory in use and within these bounds; then
 /// they are asked to slow down.
-const BUDGET_SHARE: usize = 1 << 5;
+const BUDGET_SHARE: usize = 1 << 6;
 const BUDGET_MIN_BYTES: usize = 1 << 20;
 const BUDGET_MAX_BYTES: usize = 16 << 20;
 
@@ -336,6 +339,10 @@ fn pour(
     let unwanted = || !last && engine.state.shutting_down.load(Relaxed) || !wanted();
     // Two buffers take turns, so that neither is made anew for each step.
     let (mut taken, mut packed) = (Unsent::default(), Vec::new());
+    // Room that is not used takes no memory.
+    for buffer in [&mut taken, &mut saved.buffer.lock().taken] {
+        buffer.bytes.reserve(2 * saved.budget_bytes);
+    }
     for shard in 0..engine.ks.shards() {
         loop {
             if unwanted() {

@@ -108,17 +108,16 @@ pub fn put_key(
 /// A string value that was written plain, to be compressed by whoever has the time: see [`pack_into`].
 #[derive(Clone, Copy, Debug)]
 pub struct Unpacked {
-    /// Where it begins in what it was written to, and how long it is, with its length before it.
+    /// Where the text's length begins in what it was written to.
     from: usize,
-    bytes: usize,
-    /// Of the text alone.
-    text_bytes: usize,
+    /// Where the text itself ends.
+    end: usize,
 }
 
 impl Unpacked {
     /// Where it lies when what it was written to comes behind so many bytes.
     pub fn behind(self, bytes: usize) -> Self {
-        Self { from: self.from + bytes, ..self }
+        Self { from: self.from + bytes, end: self.end + bytes }
     }
 }
 
@@ -137,7 +136,7 @@ pub fn put_key_unpacked(
         ValueRef::Str(text) if options.compress && text.len() >= MIN_LZF => {
             let from = out.len();
             put_plain(out, text);
-            Some(Unpacked { from, bytes: out.len() - from, text_bytes: text.len() })
+            Some(Unpacked { from, end: out.len() })
         }
         _ => {
             put_payload(out, value, options);
@@ -151,15 +150,26 @@ pub fn put_key_unpacked(
 pub fn pack_into(out: &mut Vec<u8>, plain: &[u8], from: usize, parts: &[Unpacked]) -> usize {
     let mut done = from;
     for part in parts {
-        let end = part.from + part.bytes;
-        let (Some(before), Some(text)) = (plain.get(done..part.from), plain.get(end - part.text_bytes..end)) else {
+        let (Some(before), Some(text)) = (plain.get(done..part.from), plain.get(part.from..part.end).and_then(text_of))
+        else {
             unreachable!("parts stand in order, and within");
         };
         out.extend_from_slice(before);
         put_string(out, text, true);
-        done = end;
+        done = part.end;
     }
     done
+}
+
+/// What stands behind the length that [`put_len`] wrote.
+fn text_of(plain: &[u8]) -> Option<&[u8]> {
+    let head = match *plain.first()? {
+        0..0x40 => 1,
+        LEN_32 => 5,
+        LEN_64 => 9,
+        _ => 2,
+    };
+    plain.get(head..)
 }
 
 #[inline]
