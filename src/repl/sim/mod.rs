@@ -5,6 +5,7 @@
 //! What must hold is checked on the way (see `world`). A failing seed prints itself; `SIM_SEED=<n>` replays it, with the
 //! nodes' own log on standard error.
 
+mod disk;
 mod node;
 mod world;
 

@@ -2,17 +2,18 @@
 //!
 //! Knows no other node: what it wants done goes into [`Io`], what happens to it comes as calls.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::failover::{Act, Failover, FailoverState};
 use super::super::greeting::{Answer, Greeting};
 use super::super::handshake::{Action, Event, LinkConfig, LinkState, MasterLink, ack};
-use super::super::id::{Former, Identity, ReplId, Resume};
+use super::super::id::{Identity, ReplId, Resume};
 use super::super::master::{Chore, MasterConfig, Plan, Replica, Replicas, Running, Target};
 use super::super::note::Note;
 use super::super::psync::{self, Decision, FailoverRequest, Request, Standing};
 use super::super::transfer::{Piece, Receiver};
+use super::disk::{Entry, Journal, Kept, Saved};
 use crate::base::rand::Rng;
 use crate::oplog::{Cursor, Log};
 use crate::resp::encode_command;
@@ -51,118 +52,6 @@ pub(super) struct Io<'a> {
 impl Io<'_> {
     fn fresh(&mut self) -> ReplId {
         ReplId::new(self.rng.hex_id())
-    }
-}
-
-/// A file that every change is written to, and that tells where it stands: what a crash leaves of it is known up to some
-/// entry.
-#[derive(Default)]
-struct Journal {
-    /// The data before the entries.
-    data: BTreeMap<u64, u64>,
-    entries: VecDeque<Entry>,
-    /// The data set is being replaced: nothing is written until the new one is there.
-    suspended: bool,
-    /// Keeps the log going.
-    cursor: Option<Cursor>,
-}
-
-#[derive(Clone)]
-struct Entry {
-    change: Option<(u64, u64)>,
-    offset: i64,
-    history: u64,
-    /// What the history is called there, if anybody can refer to it.
-    identity: Option<Identity>,
-}
-
-/// Entries of which each may be the last that a crash leaves.
-const JOURNAL: usize = 40;
-
-impl Journal {
-    fn begin(&mut self, data: &BTreeMap<u64, u64>, log: &Arc<Log>) {
-        *self = Self { data: data.clone(), cursor: Some(log.attach_end()), ..Self::default() };
-    }
-
-    fn add(&mut self, entry: Entry) {
-        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.is_stale()) {
-            cursor.advance(cursor.lag_bytes());
-        }
-        if self.suspended {
-            return;
-        }
-        self.entries.push_back(entry);
-        if self.entries.len() > JOURNAL {
-            let first = self.entries.pop_front().expect("looked at above");
-            self.data.extend(first.change);
-        }
-    }
-
-    /// What a start finds: all of it, or after a crash what happens to be there, and told.
-    fn found(&self, kept: Option<Kept>, crashed: bool, rng: &mut Rng) -> Option<Saved> {
-        let mut count = self.entries.len();
-        if count > 0 && crashed && rng.chance(0.6) {
-            count = rng.below(count as u64) as usize + 1;
-        }
-        let last = self.entries.get(count.checked_sub(1)?)?;
-        let mut data = self.data.clone();
-        data.extend(self.entries.iter().take(count).filter_map(|entry| entry.change));
-        // The note may be torn off what it is about.
-        let told = if crashed && rng.chance(0.2) { rng.below(count as u64) as usize + 1 } else { count };
-        let told = self.entries.iter().take(told).rfind(|entry| entry.identity.is_some());
-        let named = told.and_then(|told| Some((told.identity?, told.offset)));
-        // What was said of another log is nothing to go on from.
-        let named = named.filter(|(_, offset)| *offset <= last.offset);
-        let mut kept = named.and(kept).and_then(|kept| kept.up_to(last.offset));
-        if let (true, Some(kept), Some((_, offset))) = (crashed && rng.chance(0.5), &mut kept, named) {
-            // The file may not reach back as far as the backlog did.
-            kept.begin_behind(self.entries[rng.below(count as u64) as usize].offset.min(offset));
-        }
-        let goes_on = named.is_none_or(|(_, offset)| offset == last.offset || kept.is_some());
-        let (identity, offset) = named.filter(|_| goes_on).unzip();
-        let resume = identity.zip(offset).map(|(id, offset)| Resume { replid: id.replid, offset });
-        let former = identity.map(|id| id.former().collect()).unwrap_or_default();
-        Some(Saved { data, history: last.history, resume, former, backlog: kept })
-    }
-}
-
-/// What a restart finds.
-#[derive(Clone)]
-pub(super) struct Saved {
-    data: BTreeMap<u64, u64>,
-    history: u64,
-    resume: Option<Resume>,
-    former: Vec<Former>,
-    backlog: Option<Kept>,
-}
-
-/// The stream up to a saved data set, as it is kept beside it.
-#[derive(Clone)]
-struct Kept {
-    first_byte_offset: i64,
-    bytes: Vec<u8>,
-    history_at: BTreeMap<i64, u64>,
-}
-
-impl Kept {
-    /// `None`: it begins behind that.
-    fn up_to(mut self, offset: i64) -> Option<Self> {
-        let len = offset + 1 - self.first_byte_offset;
-        self.bytes.truncate(usize::try_from(len).ok()?);
-        self.history_at.retain(|at, _| *at <= offset);
-        Some(self)
-    }
-
-    fn begin_behind(&mut self, offset: i64) {
-        if let Ok(gone @ 1..) = usize::try_from(offset + 1 - self.first_byte_offset) {
-            self.bytes.drain(..gone.min(self.bytes.len()));
-            self.first_byte_offset += gone as i64;
-            self.history_at.retain(|at, _| *at >= offset);
-        }
-    }
-
-    fn end(&self) -> i64 {
-        self.first_byte_offset + self.bytes.len() as i64 - 1
     }
 }
 
@@ -435,7 +324,7 @@ impl Node {
     pub(super) fn lose_disk(&mut self) {
         self.disk = None;
         if let Some(journal) = &mut self.journal {
-            journal.entries.clear();
+            journal.lose();
         }
     }
 
@@ -632,7 +521,7 @@ impl Node {
     /// What we hold is going: nobody may refer to it any more, and nobody may go on from it.
     fn drop_data(&mut self, io: &mut Io<'_>) {
         if let Some(journal) = &mut self.journal {
-            journal.suspended = true;
+            journal.suspend();
         }
         self.step(Event::OldDataDropped, io);
         self.drop_replicas(io);
