@@ -2,6 +2,7 @@
 //!
 //! Knows no socket: requests come parsed, replies go into a buffer.
 
+mod ahead;
 mod alone;
 mod exec;
 mod passed;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arc_swap::Guard;
-use smallvec::SmallVec;
 
+pub use self::ahead::{Prepared, PreparedList, only_key};
 pub use self::passed::Passed;
 use self::policy::shares_integers;
 pub use self::policy::touch_of;
@@ -41,9 +42,6 @@ pub const BATCH_MAX: usize = 64;
 /// Longest string that a master's command may make.
 const MASTER_STRING_MAX: usize = u32::MAX as usize;
 
-/// Keys of requests with several keys that are fetched ahead in one batch: more would push each other out of the cache.
-const KEYS_AHEAD: usize = 512;
-
 /// What the connection does next.
 pub enum Next {
     More,
@@ -58,34 +56,6 @@ pub enum Next {
 
 type Command = Entry<Handler>;
 
-/// A request that was looked up.
-#[derive(Clone, Copy)]
-pub struct Prepared<'e> {
-    /// `None`: an unknown command; the error is made when its turn comes.
-    found: Option<&'e Command>,
-    /// Hash of word 1, if it is the only key.
-    hash: Option<u64>,
-    /// Hash of the element that it looks for first in the key's value.
-    element: Option<u64>,
-    /// The request behind it has a single key of the same shard.
-    same_shard_next: bool,
-}
-
-/// The hash of the only key that a request can touch. Requests of other keys may then overtake it.
-pub fn only_key(engine: &Engine, argv: Argv<'_>) -> Option<u64> {
-    let command = engine.table.resolve(&argv).ok()?;
-    let single =
-        command.first_key_fast && matches!(command.handler, Handler::Data(_)) && !command.row.runs_alone(&argv);
-    argv.get(1).filter(|_| single).map(crate::base::hash::hash)
-}
-
-impl Prepared<'_> {
-    /// There is such a command.
-    pub fn is_known(&self) -> bool {
-        self.found.is_some()
-    }
-}
-
 /// Whose requests these are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -95,8 +65,6 @@ pub enum Source {
     /// An append-only file that is being loaded: likewise. Nobody counts its commands, nor holds them up.
     File,
 }
-
-pub type PreparedList<'e> = SmallVec<[Prepared<'e>; BATCH_MAX]>;
 
 // What the state of the server forbids at the moment; zero in the commonest case.
 const LOADING: u32 = 1;
@@ -127,6 +95,8 @@ pub struct Runner<'e> {
     room: Room,
     /// What clients write here is for our own file, and not in our master's stream.
     local: bool,
+    /// Nothing out of the ordinary speaks for or against this client's next commands; see [`Runner::is_plain`].
+    plain: bool,
     /// Clock of the last command's end, in `clock::ticks`.
     ticks: u64,
 }
@@ -147,6 +117,7 @@ impl<'e> Runner<'e> {
             stale: false,
             room: Room::Unlimited,
             local: false,
+            plain: false,
             ticks: clock::ticks(),
         };
         me.refresh();
@@ -221,44 +192,48 @@ impl<'e> Runner<'e> {
         self.unit.now_ms
     }
 
-    /// Looks requests up and asks the processor for what they will touch.
-    pub fn prepare<'a>(&mut self, db: usize, requests: impl Iterator<Item = Argv<'a>>) -> PreparedList<'e> {
-        // Below, one lock is taken after the other.
-        self.held = None;
-        let mut list = PreparedList::new();
-        let mut many = SmallVec::<[u64; BATCH_MAX]>::new();
-        for argv in requests {
-            let found = self.engine.table.resolve(&argv).ok();
-            let single = found.filter(|c| c.first_key_fast);
-            let hash = single.and_then(|_| argv.get(1)).map(crate::base::hash::hash);
-            let element = single.filter(|c| c.row.element != 0).and_then(|c| argv.get(usize::from(c.row.element)));
-            list.push(Prepared { found, hash, element: element.map(crate::base::hash::hash), same_shard_next: false });
-            if let Some(several) = found.filter(|c| !c.first_key_fast && c.row.has_keys())
-                && many.len() < KEYS_AHEAD
-            {
-                many.extend(block::declared(several.row, argv));
+    /// Carries out one request. `raw`: its own bytes, if they are canonical.
+    #[inline]
+    pub fn run(
+        &mut self,
+        session: &mut Session,
+        prepared: Prepared<'e>,
+        argv: Argv<'_>,
+        raw: Option<&[u8]>,
+        out: &mut Reply,
+    ) -> Next {
+        // The commonest case: one key, and all that `admit` and the end of `run_any` look at was looked at before.
+        if self.plain
+            && let (Some(command), Some(hash)) = (prepared.found, prepared.hash)
+            && let Handler::Data(f) = command.handler
+            && command.row.arity_ok(argv.len())
+            && !command.row.flags.has(row_flag::EXCLUSIVE)
+        {
+            session.handle.last_command.store(u32::from(command.id.0), Relaxed);
+            let failed_before = out.errors();
+            let next = self.run_data(session, command, f, Some(hash), prepared.same_shard_next, argv, raw, out);
+            if !matches!(next, Next::Paused { .. } | Next::Wait(_)) {
+                self.count(session, command, argv, out.errors() != failed_before);
             }
+            return next;
         }
-        if list.len() + many.len() > 1 {
-            let ks = &self.engine.ks;
-            let shard = |p: &Prepared<'_>| p.hash.map(|h| ks.shard_of(h));
-            for i in 1..list.len() {
-                list[i - 1].same_shard_next = list[i].hash.is_some() && shard(&list[i - 1]) == shard(&list[i]);
-            }
-            let hashes = || list.iter().filter_map(|p| p.hash).chain(many.iter().copied());
-            hashes().for_each(|h| ks.prefetch_bucket(db, h));
-            hashes().for_each(|h| ks.prefetch_entry(db, h));
-            for run in list.chunk_by(|a, b| a.hash == b.hash).filter(|run| run.len() > 1) {
-                if let (Some(hash), Some(_)) = (run[0].hash, run[0].element) {
-                    ks.prefetch_elements(db, hash, run.iter().filter_map(|p| p.element));
-                }
-            }
-        }
-        list
+        let next = self.run_any(session, prepared, argv, raw, out);
+        self.plain = self.is_plain(session);
+        next
     }
 
-    /// Carries out one request. `raw`: its own bytes, if they are canonical.
-    pub fn run(
+    /// Whether commands of this client need no look at anything but the data, until one of another kind was run. Others
+    /// can change that meanwhile, and are heeded from the next batch on, or behind the gate.
+    fn is_plain(&self, session: &Session) -> bool {
+        self.source == Source::Client
+            && self.forbidden == 0
+            && matches!(self.room, Room::Unlimited)
+            && session.is_plain()
+            && self.engine.monitors.is_empty()
+            && !self.engine.pause.is_possible()
+    }
+
+    fn run_any(
         &mut self,
         session: &mut Session,
         prepared: Prepared<'e>,
@@ -555,16 +530,23 @@ impl<'e> Runner<'e> {
         if self.source == Source::File {
             return next;
         }
+        // Who waits at keys is counted when the wait is over.
+        if matches!(next, Next::Wait(_)) && matches!(command.handler, Handler::Data(_)) {
+            self.ticks = clock::ticks();
+        } else {
+            // The errors of what EXEC ran are counted where they belong.
+            self.count(session, command, argv, out.errors() != failed_before && !ran);
+        }
+        next
+    }
+
+    /// Counts a command that has just come to its end.
+    #[inline]
+    fn count(&mut self, session: &Session, command: &Command, argv: Argv<'_>, failed: bool) {
         let now = clock::ticks();
         let took_us = clock::ticks_to_us(now.saturating_sub(self.ticks));
         self.ticks = now;
-        // The errors of what EXEC ran are counted where they belong.
-        let failed = out.errors() != failed_before && !ran;
-        // Who waits at keys is counted when the wait is over.
-        if !(matches!(next, Next::Wait(_)) && matches!(command.handler, Handler::Data(_))) {
-            note(self.engine, &self.settings, self.worker, &session.handle, command, argv, took_us, failed);
-        }
-        next
+        note(self.engine, &self.settings, self.worker, &session.handle, command, argv, took_us, failed);
     }
 
     /// A command that declares its keys.
@@ -774,8 +756,15 @@ impl<'e> Runner<'e> {
         }
     }
 
-    /// After a unit: what it left behind goes where it belongs.
+    /// After a unit: what it left behind goes where it belongs. What is only counted waits until the gate is left.
+    #[inline]
     fn settle(&mut self) {
+        if self.unit.left_something() {
+            self.settle_all();
+        }
+    }
+
+    fn settle_all(&mut self) {
         self.engine.settle(self.worker, &mut self.unit);
         if std::mem::take(&mut self.unit.flushed_all) {
             self.engine.flushed_all();
@@ -795,6 +784,7 @@ impl<'e> Runner<'e> {
     #[inline]
     pub fn leave_gate(&mut self) {
         self.held = None;
+        self.settle_all();
         if self.passed.is_due() {
             self.hand_over_passed();
         }
@@ -812,6 +802,12 @@ impl<'e> Runner<'e> {
             }
         }
         self.passed.append(self.engine);
+    }
+}
+
+impl Drop for Runner<'_> {
+    fn drop(&mut self) {
+        self.leave_gate();
     }
 }
 

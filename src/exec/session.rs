@@ -110,6 +110,17 @@ impl Session {
         }
     }
 
+    /// Whether its data commands need no look at the session: it may run them, at once, and wants their replies.
+    pub fn is_plain(&self) -> bool {
+        self.authenticated
+            && self.multi.is_none()
+            && self.subs.is_none()
+            && self.reply_mode == ReplyMode::On
+            && self.own_pushes.is_empty()
+            && !self.close_after_reply
+            && !self.handle.has(flag::NO_TOUCH)
+    }
+
     pub fn set_authenticated(&mut self, yes: bool) {
         self.authenticated = yes;
         self.handle.authenticated.store(yes, Relaxed);

@@ -32,8 +32,8 @@ enum Locks<'a> {
     One(ShardId, MutexGuard<'a, Shard>),
     /// The caller keeps the lock, for the unit that follows.
     Lent(ShardId, &'a mut Shard),
-    /// In ascending order.
-    Some(SmallVec<[(ShardId, MutexGuard<'a, Shard>); 8]>),
+    /// In ascending order. Not inline: every unit would be larger for it, and is moved.
+    Some(Vec<(ShardId, MutexGuard<'a, Shard>)>),
     /// The unit runs alone: locks are taken when first needed, in any order, as nobody else holds two.
     Alone(Vec<Option<MutexGuard<'a, Shard>>>),
 }
@@ -136,7 +136,7 @@ impl<'a> Data<'a> {
         ids.sort_unstable();
         ids.dedup();
         // Dropped before the first is taken: two are taken in ascending order only.
-        self.locks = Locks::Some(SmallVec::new());
+        self.locks = Locks::Some(Vec::new());
         self.locks = Locks::Some(ids.into_iter().map(|id| (id, self.ks.lock(id))).collect());
     }
 
@@ -691,7 +691,7 @@ impl<'a> Data<'a> {
 }
 
 /// The shard of a hash, among those the unit holds.
-#[inline]
+#[inline(always)]
 fn locked<'l, 'a>(locks: &'l mut Locks<'a>, ks: &'a Keyspace, hash: u64) -> &'l mut Shard {
     let id = ks.shard_of(hash);
     match locks {

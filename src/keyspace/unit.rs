@@ -121,6 +121,12 @@ impl ExpirePolicy {
 }
 
 impl Unit {
+    /// Whether there is more than counts to be looked after.
+    #[inline]
+    pub fn left_something(&self) -> bool {
+        !(self.gone.is_empty() && self.own_expiring.is_empty() && self.garbage.is_empty()) || self.flushed_all
+    }
+
     /// Records an event if anybody listens to its class.
     #[inline]
     pub fn event(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {

@@ -195,6 +195,9 @@ impl Input {
             return Ok(());
         }
         while batch.len() < max {
+            if self.whole_request(batch) {
+                continue;
+            }
             match self.next_request(batch) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -284,6 +287,39 @@ impl Input {
     #[inline]
     pub(super) fn unconsumed(&self) -> &[u8] {
         self.buf.get(self.head..).unwrap_or_default()
+    }
+
+    /// Parses one request of the commonest kind: a few short words, all of them there, in canonical form. False: it is not
+    /// such a one, and nothing was done.
+    #[inline]
+    fn whole_request(&mut self, batch: &mut Batch) -> bool {
+        if self.partial.frame.words_left > 0 {
+            return false;
+        }
+        let rest = self.buf.get(self.head + self.pos..).unwrap_or_default();
+        let Some((count, mut at)) = short_count(rest, b'*') else { return false };
+        if count == 0 || count as i64 > UNAUTHENTICATED_WORDS {
+            return false;
+        }
+        let first_span = batch.spans.len();
+        batch.spans.reserve(count);
+        for _ in 0..count {
+            let word = rest.get(at..).and_then(|rest| short_count(rest, b'$'));
+            let Some((from, to)) = word.map(|(len, line)| (at + line, at + line + len)) else {
+                batch.spans.truncate(first_span);
+                return false;
+            };
+            if rest.get(to..to + 2) != Some(b"\r\n") {
+                batch.spans.truncate(first_span);
+                return false;
+            }
+            batch.spans.push(Span::shared(self.pos + from, to - from));
+            at = to + 2;
+        }
+        let frame = Frame { at: self.pos, ..Frame::default() };
+        self.pos += at;
+        self.push_request(&frame, batch, first_span, batch.own.len());
+        true
     }
 
     /// Parses one request into the batch. False: it is not all there.

@@ -154,7 +154,7 @@ impl Commands {
             7 => command!["PEXPIRETIME", key],
             8 => command!["OBJECT", "ENCODING", key],
             9 => command!["DBSIZE"],
-            10 => command!["TTL", key],
+            10 => command!["TTL", "no such key"],
             11 => command!["LCS", "k1", "k2"],
             12 => command!["LCS", "k3", "k4", "IDX", "MINMATCHLEN", 2, "WITHMATCHLEN"],
             13 => command!["TOUCH", key, other],
