@@ -140,6 +140,7 @@ directives! {
     client_output_buffer_limit: OutputLimits = OutputLimits::stock(), "client-output-buffer-limit", Free, MUTABLE | MULTI, "Pending replies at which a client is dropped, by class: hard limit, soft limit, seconds above the soft one.";
     proto_max_bulk_len: u64 = 512 << 20, "proto-max-bulk-len", mem(1 << 20, LONG), MUTABLE, "Longest single string in a request.";
     io_threads: i64 = default_io_threads(), "io-threads", num(1, 128), IMMUTABLE | NO_SAMPLE, "Threads that serve clients; by default one for each core.";
+    io_threads_always_active: bool = false, "io-threads-always-active", Free, IMMUTABLE | NEWER, "All of these threads serve, instead of as many as the load needs.";
     io_threads_do_reads: bool = false, "io-threads-do-reads", Free, IMMUTABLE | INERT, "Every thread reads, parses and executes here in any case.";
     max_new_connections_per_cycle: u64 = 10, "max-new-connections-per-cycle", num(1, 1000), MUTABLE | INERT | NEWER, "Connections accepted in one go.";
     mptcp: bool = false, "mptcp", Free, MUTABLE | INERT | NEWER, "Multipath TCP for clients.";

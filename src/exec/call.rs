@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use super::client::End;
 use super::engine::Engine;
@@ -52,11 +51,6 @@ pub struct Wait {
 pub trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {
     /// Whether small pieces are sent at once; means nothing to a socket that always does so.
     fn set_nodelay(&self, _yes: bool) {}
-
-    /// Whether something can be read. Sockets that cannot tell say so at once.
-    fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
 }
 
 impl Socket for tokio::net::TcpStream {
@@ -64,18 +58,9 @@ impl Socket for tokio::net::TcpStream {
         // A matter of speed only.
         let _ = tokio::net::TcpStream::set_nodelay(self, yes);
     }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // What is wrong with it, reading tells.
-        self.poll_read_ready(cx).map(drop)
-    }
 }
 
-impl Socket for tokio::net::UnixStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_read_ready(cx).map(drop)
-    }
-}
+impl Socket for tokio::net::UnixStream {}
 impl Socket for tokio::io::DuplexStream {}
 
 /// Takes a connection over for good (a replica's feed): the socket, the session, and bytes received but not parsed.

@@ -217,7 +217,8 @@ impl ClientHandle {
         Some(std::mem::take(&mut self.outbox.lock().bytes))
     }
 
-    fn announce(&self) {
+    /// Has the connection look at what is new, or at what it has still to send.
+    pub fn announce(&self) {
         // Release pairs with the Acquire in `take_news`: who sees the news sees what it is about.
         self.news.store(true, std::sync::atomic::Ordering::Release);
         self.waker.wake();

@@ -6,6 +6,8 @@
 use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::round;
+
 /// One gate a worker, and one more for threads that are not workers.
 pub struct Gates {
     gates: Box<[CachePadded<Mutex<()>>]>,
@@ -64,7 +66,10 @@ impl Gates {
 /// Runs something long on this thread while the runtime, if this is one of its workers, goes on without it.
 pub fn step_aside<R>(f: impl FnOnce() -> R) -> R {
     match tokio::runtime::Handle::try_current() {
-        Ok(h) if h.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(f),
+        Ok(h) if h.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread => {
+            round::leave();
+            tokio::task::block_in_place(f)
+        }
         _ => f(),
     }
 }

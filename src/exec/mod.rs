@@ -24,6 +24,7 @@ pub mod pause;
 pub mod propagate;
 pub mod pubsub;
 pub mod pubsub_cmd;
+pub mod round;
 pub mod session;
 pub mod standstill;
 pub mod state;

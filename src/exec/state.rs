@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,6 +42,8 @@ pub struct State {
     /// Changes since the last successful save.
     pub dirty: AtomicU64,
     pub last_save_s: AtomicI64,
+    /// Workers that serve the connections at present.
+    pub workers_in_use: AtomicUsize,
     pub started_ms: AtomicI64,
     /// Bytes and percent of a load in progress, for INFO.
     pub loading_total_bytes: AtomicU64,

@@ -184,7 +184,7 @@ fn serve(
     engine.state.last_save_s.store(clock::now_ms() / 1000, Relaxed);
     let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("main").enable_all().build();
     let main = main.map_err(|e| e.to_string())?;
-    let workers = Arc::new(Workers::start(threads).map_err(|e| e.to_string())?);
+    let workers = Arc::new(Workers::start(threads, settings.io_threads_always_active).map_err(|e| e.to_string())?);
     for (i, runtime) in workers.runtimes().enumerate() {
         let engine = engine.clone();
         runtime.spawn(async move { engine.durable.replies.herald(WorkerId(i)).await });

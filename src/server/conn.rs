@@ -10,19 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use crate::base::clock;
 use crate::exec::batch::{BATCH_MAX, Next, Runner, Source};
-use crate::exec::call::{Completion, Ending, Socket, Takeover, Wait};
+use crate::exec::call::{Completion, Ending, Takeover, Wait};
 use crate::exec::client::{End, flag};
 use crate::exec::client_memory;
 use crate::exec::engine::Engine;
-use crate::exec::gate::WorkerId;
 use crate::exec::hold::Hold;
 use crate::exec::output_limit;
+use crate::exec::round;
 use crate::exec::session::Session;
 use crate::resp::{Batch, Input, Limits, Reply};
+
+use super::outlet::{Halves, Outlet};
+use super::workers::Place;
 
 /// What woke the connection.
 enum Woken {
@@ -97,26 +100,58 @@ fn took_us(started_ticks: u64) -> u64 {
     clock::ticks_to_us(clock::ticks().saturating_sub(started_ticks))
 }
 
+/// Why this worker serves a connection no longer.
+enum Over {
+    Closed,
+    Taken(Takeover),
+    /// Another worker wants it.
+    Moved(usize),
+}
+
+/// A connection on its way to another worker.
+pub struct Moving<S: Halves> {
+    pub to: usize,
+    socket: S::Bare,
+    engine: Arc<Engine>,
+    session: Session,
+    input: Input,
+    batch: Batch,
+    at: usize,
+    out: Reply,
+}
+
+impl<S: Halves> Moving<S> {
+    /// Goes on at the new place, in whose runtime this is called.
+    pub fn arrive(mut self, place: Place) -> io::Result<Conn<S>> {
+        let socket = S::dress(self.socket).inspect_err(|_| self.session.close(&self.engine))?;
+        let fresh = Conn::new(self.engine, place, socket, self.session);
+        Ok(Conn { input: self.input, batch: self.batch, at: self.at, out: self.out, ..fresh })
+    }
+}
+
 /// Unread input of a blocked client is kept, but not without end.
 const BLOCKED_INPUT_MAX: usize = 1 << 20;
 
-pub struct Conn<S> {
+pub struct Conn<S: Halves> {
     engine: Arc<Engine>,
-    worker: WorkerId,
-    socket: S,
+    place: Place,
+    reader: S::Reader,
+    outlet: Arc<Outlet<S>>,
     session: Session,
     input: Input,
     batch: Batch,
     /// The batch's first request that was not executed.
     at: usize,
     out: Reply,
+    /// What was in `out` lies at the outlet.
+    away: bool,
     /// What is in `out` may be sent once the log is written, or on disk, up to here.
     hold: Hold,
     closing: bool,
 }
 
-impl<S: Socket + 'static> Conn<S> {
-    pub fn new(engine: Arc<Engine>, worker: WorkerId, socket: S, session: Session) -> Self {
+impl<S: Halves> Conn<S> {
+    pub fn new(engine: Arc<Engine>, place: Place, socket: S, session: Session) -> Self {
         let settings = engine.settings();
         let limits = Limits {
             max_bulk_bytes: settings.proto_max_bulk_len as usize,
@@ -124,56 +159,95 @@ impl<S: Socket + 'static> Conn<S> {
             authenticated: session.authenticated,
             ..Limits::default()
         };
+        let (reader, writer) = socket.halves();
+        let outlet = Arc::new(Outlet::new(engine.clone(), place.worker, session.handle.clone(), writer));
         Self {
             engine,
-            worker,
-            socket,
+            place,
+            reader,
+            outlet,
             session,
             input: Input::new(limits),
             batch: Batch::default(),
             at: 0,
             out: Reply::new(2),
+            away: false,
             hold: Hold::default(),
             closing: false,
         }
     }
 
-    /// Serves until the end.
-    pub async fn run(mut self) {
-        let takeover = self.serve().await;
-        if let Some(takeover) = takeover {
+    /// Serves until the end, or until another worker is to do so.
+    pub async fn run(mut self) -> Option<Moving<S>> {
+        let end = self.serve().await;
+        if let Over::Moved(to) = end {
+            return self.leave(to);
+        }
+        // What was to go out at the end of the round does so now, as far as the socket takes it.
+        let _ = std::future::poll_fn(|cx| Poll::Ready(self.poll_send(cx))).await;
+        let writer = self.outlet.close();
+        if let Over::Taken(takeover) = end {
             let executed = self.batch.len();
             debug_assert_eq!(self.at, executed, "a replica does not pipeline behind PSYNC");
             self.input.consume(&mut self.batch, executed);
             let rest = self.input.into_rest();
             self.session.discard(&self.engine);
-            takeover(Box::new(self.socket), self.session, rest).await;
-            return;
+            if let Some(socket) = writer.and_then(|writer| S::whole(self.reader, writer)) {
+                takeover(Box::new(socket), self.session, rest).await;
+            }
+            return None;
         }
         // Before anybody reckons without them.
         drop((self.input, self.batch, self.out));
         self.session.close(&self.engine);
-        let _ = self.socket.shutdown().await;
+        if let Some(mut writer) = writer {
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut writer).await;
+        }
+        None
     }
 
-    async fn serve(&mut self) -> Option<Takeover> {
+    /// Packs up for another worker. If the socket does not come along, the connection is at its end.
+    fn leave(mut self, to: usize) -> Option<Moving<S>> {
+        let socket = self.outlet.close().and_then(|writer| S::whole(self.reader, writer));
+        match socket.map(S::bare) {
+            Some(Ok(socket)) => Some(Moving {
+                to,
+                socket,
+                engine: self.engine,
+                session: self.session,
+                input: self.input,
+                batch: self.batch,
+                at: self.at,
+                out: self.out,
+            }),
+            Some(Err(_)) | None => {
+                self.session.close(&self.engine);
+                None
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Over {
         let mut waiting = Waiting::No;
         loop {
             let woken = std::future::poll_fn(|cx| self.poll(cx, &mut waiting)).await;
+            if std::mem::take(&mut self.away) {
+                self.outlet.take_back(&mut self.out);
+            }
             match woken {
-                Woken::Failed | Woken::Read(0) => return None,
-                Woken::Sent if self.closing => return None,
+                Woken::Failed | Woken::Read(0) => return Over::Closed,
+                Woken::Sent if self.closing => return Over::Closed,
                 Woken::Sent => continue,
                 Woken::News => {
                     if self.session.handle.is_killed() {
-                        return None;
+                        return Over::Closed;
                     }
                     if self.session.handle.take_shrink() {
                         self.input.shrink();
                     }
                     self.collect_mail();
                     if self.over_limits() {
-                        return None;
+                        return Over::Closed;
                     }
                     if !matches!(waiting, Waiting::Command(_)) || !self.session.handle.wait_is_over() {
                         continue;
@@ -189,10 +263,10 @@ impl<S: Socket + 'static> Conn<S> {
                 }
                 Woken::Turn => waiting = Waiting::No,
                 Woken::Read(n) => {
-                    self.engine.stats.network(self.worker.0, n, 0);
+                    self.engine.stats.network(self.place.worker.0, n, 0);
                     self.session.handle.net_in_bytes.fetch_add(n as u64, Relaxed);
                     if self.over_client_limit() {
-                        return None;
+                        return Over::Closed;
                     }
                     match waiting {
                         Waiting::No => {}
@@ -205,7 +279,11 @@ impl<S: Socket + 'static> Conn<S> {
             }
             let next = if self.closing { Some(Next::Close) } else { self.execute() };
             match next {
-                None => waiting = Waiting::Turn(Box::pin(tokio::task::yield_now())),
+                None => {
+                    // Yielding ends no round.
+                    round::send_all();
+                    waiting = Waiting::Turn(Box::pin(tokio::task::yield_now()));
+                }
                 Some(Next::More) => {}
                 Some(Next::Close) => self.closing = true,
                 Some(Next::Wait(wait)) => {
@@ -223,15 +301,21 @@ impl<S: Socket + 'static> Conn<S> {
                 Some(Next::Takeover(t)) => {
                     // Who takes over has counted this connection in already, and finds the socket broken.
                     let _ = self.flush().await;
-                    return Some(t);
+                    return Over::Taken(t);
                 }
             }
             self.collect_mail();
             if self.over_limits() {
-                return None;
+                return Over::Closed;
             }
             if self.closing && self.out.is_empty() {
-                return None;
+                return Over::Closed;
+            }
+            if !self.closing && !self.hold.is_on() && matches!(waiting, Waiting::No) {
+                if let Some(to) = self.place.wanted_by() {
+                    return Over::Moved(to);
+                }
+                self.away = self.outlet.give(&mut self.out);
             }
         }
     }
@@ -279,8 +363,8 @@ impl<S: Socket + 'static> Conn<S> {
             Waiting::Command(_) | Waiting::Pause(_) => self.input.buffered_bytes() < BLOCKED_INPUT_MAX,
         };
         // A connection that was idle for long has no buffer until something comes.
-        if may_read && (!self.input.is_released() || self.socket.poll_readable(cx).is_ready()) {
-            let read = pin!(self.socket.read_buf(self.input.spare()));
+        if may_read && (!self.input.is_released() || S::poll_readable(&self.reader, cx).is_ready()) {
+            let read = pin!(self.reader.read_buf(self.input.spare()));
             match read.poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(n)) => return Poll::Ready(Woken::Read(n)),
@@ -294,39 +378,9 @@ impl<S: Socket + 'static> Conn<S> {
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.hold.is_on() {
-            ready!(self.hold.poll(&self.engine.durable.replies, self.worker, cx));
+            ready!(self.hold.poll(&self.engine.durable.replies, self.place.worker, cx));
         }
-        let mut sent = 0;
-        let result = loop {
-            if self.out.is_empty() {
-                break Poll::Ready(Ok(()));
-            }
-            let polled = match self.out.as_slice() {
-                Some(all) => Pin::new(&mut self.socket).poll_write(cx, all),
-                None => {
-                    let mut slices = [io::IoSlice::new(&[]); 16];
-                    let n = self.out.io_slices(&mut slices);
-                    Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..n])
-                }
-            };
-            match polled {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => {
-                    sent += n;
-                    self.out.advance(n);
-                }
-                Poll::Ready(Err(e)) => break Poll::Ready(Err(e)),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        if sent != 0 {
-            self.engine.stats.network(self.worker.0, 0, sent);
-            self.session.handle.net_out_bytes.fetch_add(sent as u64, Relaxed);
-            // What was sent is given back.
-            self.session.handle.reply_capacity_bytes.store(self.out.memory_bytes(), Relaxed);
-        }
-        self.session.handle.out_bytes.store(self.out.len(), Relaxed);
-        result
+        self.outlet.poll_send(&mut self.out, cx)
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -343,13 +397,14 @@ impl<S: Socket + 'static> Conn<S> {
             self.hold.begin(&self.engine.durable.replies, end);
         }
         let took_us = took_us(started);
-        self.engine.stats.cycle(self.worker.0, took_us, commands);
+        self.engine.stats.cycle(self.place.worker.0, took_us, commands);
+        self.place.served(took_us);
         next
     }
 
     fn execute_batches(&mut self, started: u64, commands: &mut u64) -> Option<Next> {
         let engine = self.engine.clone();
-        let mut runner = Runner::new(&engine, self.worker, Source::Client);
+        let mut runner = Runner::new(&engine, self.place.worker, Source::Client);
         self.out.set_full_at(runner.output_max(&self.session));
         self.session.handle.last_active_ms.store(runner.now_ms(), Relaxed);
         self.note_input();
@@ -379,10 +434,10 @@ impl<S: Socket + 'static> Conn<S> {
             *commands += (self.batch.len() - self.at) as u64;
             let prepared =
                 runner.prepare(self.session.db, (self.at..self.batch.len()).map(|i| self.batch.argv(&self.input, i)));
-            for p in prepared {
+            for p in &prepared {
                 let argv = self.batch.argv(&self.input, self.at);
                 let raw = self.batch.raw(&self.input, self.at);
-                match runner.run(&mut self.session, p, argv, raw, &mut self.out) {
+                match runner.run(&mut self.session, *p, argv, raw, &mut self.out) {
                     Next::More => {
                         self.at += 1;
                         done += 1;

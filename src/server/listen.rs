@@ -16,7 +16,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
 use super::conn::Conn;
-use super::workers::Workers;
+use super::outlet::Halves;
+use super::workers::{Place, Workers};
 use crate::base::{clock, os_reason};
 use crate::config::Settings;
 use crate::exec::call::Socket;
@@ -64,6 +65,7 @@ struct Unix {
 impl Listeners {
     pub fn new(engine: Arc<Engine>, workers: Arc<Workers>, main: tokio::runtime::Handle) -> Self {
         workers.runtimes().chain([main.clone()]).for_each(|r| engine.standstill.add(r));
+        main.spawn(workers.clone().balance(engine.clone()));
         Self { engine, workers, main, tcp: Mutex::default(), unix: Mutex::default() }
     }
 
@@ -317,7 +319,7 @@ fn refuse<S: Socket + 'static>(mut stream: S, refusal: &'static [u8]) {
 }
 
 /// Registers the client and serves it on the least loaded worker.
-fn admit<S: Socket + 'static>(
+fn admit<S: Halves>(
     engine: &Arc<Engine>,
     workers: &Arc<Workers>,
     addr: String,
@@ -331,17 +333,29 @@ fn admit<S: Socket + 'static>(
     let handle = Arc::new(ClientHandle::new(id, addr, laddr, fd, clock::now_ms(), flags));
     engine.clients.add(handle.clone());
     let session = Session::new(handle, !engine.acl.needs_password());
-    let (place, runtime) = workers.place();
-    let engine = engine.clone();
-    runtime.spawn(async move {
-        let worker = place.worker;
-        match socket() {
-            Ok(socket) => Conn::new(engine, worker, socket, session).run().await,
-            Err(e) => {
-                tracing::error!("Accepting client connection: {}", os_reason(&e));
-                engine.clients.remove(id);
-            }
+    let (engine, on) = (engine.clone(), workers.place());
+    let open = move |place| match socket() {
+        Ok(socket) => Some(Conn::new(engine, place, socket, session)),
+        Err(e) => {
+            tracing::error!("Accepting client connection: {}", os_reason(&e));
+            engine.clients.remove(id);
+            None
         }
-        drop(place);
+    };
+    serve(workers.clone(), on, Box::new(open));
+}
+
+/// Makes a connection on the worker that is to serve it.
+type Open<S> = Box<dyn FnOnce(Place) -> Option<Conn<S>> + Send>;
+
+/// Serves the connection that `open` makes there, and wherever it moves.
+fn serve<S: Halves>(workers: Arc<Workers>, (place, runtime): (Place, tokio::runtime::Handle), open: Open<S>) {
+    runtime.spawn(async move {
+        let Some(conn) = open(place) else { return };
+        if let Some(moving) = conn.run().await {
+            let on = workers.place_on(moving.to);
+            // A socket that cannot come along is closed.
+            serve(workers, on, Box::new(move |place| moving.arrive(place).ok()));
+        }
     });
 }

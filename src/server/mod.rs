@@ -1,6 +1,7 @@
 //! Floor 8: boot, listeners, connections, the cron, admin commands, shutdown.
 
 pub mod acl_cmd;
+mod balance;
 pub mod banner;
 pub mod boot;
 pub mod commands;
@@ -17,6 +18,7 @@ pub mod listen;
 pub mod load;
 pub mod memory_cmd;
 pub mod migrate;
+mod outlet;
 pub mod proc_title;
 pub mod shutdown;
 pub mod signals;

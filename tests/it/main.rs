@@ -40,3 +40,4 @@ mod types_sort;
 mod types_stream;
 mod types_string;
 mod types_zset;
+mod workers;

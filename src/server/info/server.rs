@@ -41,7 +41,7 @@ pub fn server(engine: &Arc<Engine>, page: &mut Page) {
     page.put("lru_clock", (now_us / 1_000_000) & 0x00ff_ffff);
     page.put("executable", std::env::current_exe().unwrap_or_default().display());
     page.put("config_file", engine.config.path().map(|p| p.display().to_string()).unwrap_or_default());
-    page.put("io_threads_active", u8::from(s.io_threads > 1));
+    page.put("io_threads_active", u8::from(engine.state.workers_in_use.load(Relaxed) > 1));
     let deadline_ms = engine.state.shutdown_deadline_ms.load(Relaxed);
     if deadline_ms != 0 {
         page.put("shutdown_in_milliseconds", deadline_ms - now_us / 1000);

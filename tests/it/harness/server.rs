@@ -51,6 +51,10 @@ impl Server {
             conf.push_str(line);
             conf.push('\n');
         }
+        if kind == Kind::Pando && !Kind::stock_stands_in() && !conf.contains("io-threads-always-active") {
+            // What goes wrong between workers is to go wrong here.
+            conf.push_str("io-threads-always-active yes\n");
+        }
         std::fs::write(dir.path().join("redis.conf"), conf).expect("a configuration file");
         let password = lines.iter().find_map(|l| l.strip_prefix("requirepass ")).map(str::to_owned);
         Server { kind, port, dir: Some(dir), child: None, password }
