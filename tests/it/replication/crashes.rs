@@ -27,16 +27,27 @@ fn write(master: &Server, prefix: &str) {
 
 /// The bytes of the last incremental file.
 fn last_file(server: &Server) -> Vec<u8> {
+    fs::read(last_path(server)).expect("its bytes")
+}
+
+fn last_path(server: &Server) -> PathBuf {
     let mut names: Vec<PathBuf> =
         fs::read_dir(server.path(DIR)).expect("a directory").map(|e| e.expect("an entry").path()).collect();
     names.retain(|name| name.to_string_lossy().ends_with(".incr.aof"));
     names.sort();
-    fs::read(names.last().expect("a file")).expect("its bytes")
+    names.pop().expect("a file")
 }
 
-/// Until the file says that it holds everything.
+/// Until the file says that it holds everything, and a start would read it: a rewrite may just be putting it in place.
 #[track_caller]
 fn all_is_noted(server: &Server) {
+    wait_until("the list names the last file", || {
+        let list = fs::read_to_string(server.path(DIR).join("appendonly.aof.manifest")).unwrap_or_default();
+        let last = last_path(server);
+        let name = last.file_name().expect("a name").to_string_lossy().into_owned();
+        list.lines().any(|line| line.split(' ').nth(1) == Some(&*name))
+            && server.info("persistence", "aof_rewrite_in_progress") == "0"
+    });
     wait_until("the file tells where it stands", || {
         let text = String::from_utf8_lossy(&last_file(server)).into_owned();
         let note = text.lines().rfind(|line| line.starts_with("#REPL:")).unwrap_or_default().to_owned();
