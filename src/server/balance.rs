@@ -4,10 +4,13 @@
 //! requests, and the locks' cache lines travel between them. So connections begin together, and spread out as soon as a
 //! worker has no rest any more or a command holds others up. A state machine: knows no thread and no clock.
 
-/// From here on a worker is full.
-const FULL: u32 = 850;
-/// A worker that is to take over the connections of another has no more to do than this, with both their loads.
-const EASY: u32 = 400;
+/// From here on a worker is full: it has no rest any more.
+const FULL: u32 = 950;
+/// So many windows in a row must be full before connections spread out: a burst is over by then.
+const PRESSING: u32 = 3;
+/// A worker that is to take over the connections of another has no more to do than this, with both their loads. Together
+/// they will cost less than apart.
+const EASY: u32 = 850;
 /// So many windows must be easy in a row before workers are given up.
 const CALM: u32 = 20;
 /// And so many after a command held others up.
@@ -37,13 +40,15 @@ pub struct Move {
 pub struct Balance {
     workers: usize,
     in_use: usize,
+    /// Windows in a row that were full.
+    pressed: u32,
     /// Windows to go until workers may be given up.
     patience: u32,
 }
 
 impl Balance {
     pub fn new(workers: usize) -> Self {
-        Self { workers, in_use: 1, patience: CALM }
+        Self { workers, in_use: 1, pressed: 0, patience: CALM }
     }
 
     /// The workers before this one take new connections.
@@ -55,6 +60,7 @@ impl Balance {
     pub fn step(&mut self, seen: &[Seen]) -> Vec<Move> {
         let used = seen.get(..self.in_use).unwrap_or(seen);
         let full = used.iter().any(|s| s.busy >= FULL && s.active > 1);
+        self.pressed = if full { self.pressed + 1 } else { 0 };
         if used.iter().any(|s| s.holdup) {
             self.patience = CALM_AFTER_HOLDUP;
             if self.in_use < self.workers {
@@ -62,6 +68,10 @@ impl Balance {
             }
         } else if full {
             self.patience = self.patience.max(CALM);
+            if self.pressed < PRESSING {
+                return Vec::new();
+            }
+            self.pressed = 0;
             return if self.in_use < self.workers { self.spread(seen) } else { self.even_out(seen) };
         }
         let fewer = self.in_use.div_ceil(2);
@@ -107,32 +117,41 @@ mod tests {
         Seen { busy, active, holdup: false }
     }
 
+    /// Steps until the pressure tells; gives the last answer.
+    fn press(b: &mut Balance, seen: &[Seen]) -> Vec<Move> {
+        for _ in 1..PRESSING {
+            assert_eq!(b.step(seen), [], "it may be a burst");
+        }
+        b.step(seen)
+    }
+
     #[test]
     fn a_light_load_stays_where_it_is() {
         let mut b = Balance::new(4);
-        for busy in [0, 300, 700, 849] {
-            assert_eq!(b.step(&[load(busy, 50), load(0, 0), load(0, 0), load(0, 0)]), []);
+        let idle = [load(0, 0); 3];
+        for busy in [0, 300, 700, FULL - 1] {
+            let seen = [&[load(busy, 50)][..], &idle].concat();
+            assert_eq!(press(&mut b, &seen), []);
         }
         assert_eq!(b.in_use(), 1);
-        assert_eq!(
-            b.step(&[load(1000, 1), load(0, 0), load(0, 0), load(0, 0)]),
-            [],
-            "one connection cannot be divided"
-        );
+        let seen = [&[load(1000, 1)][..], &idle].concat();
+        assert_eq!(press(&mut b, &seen), [], "one connection cannot be divided");
     }
 
     #[test]
     fn a_full_worker_shares_with_another_and_takes_it_back_after_a_calm() {
         let mut b = Balance::new(3);
-        assert_eq!(b.step(&[load(900, 50), load(0, 0), load(0, 0)]), [Move { from: 0, to: 1, count: 25 }]);
-        assert_eq!(b.step(&[load(990, 25), load(990, 25), load(0, 0)]), [Move { from: 0, to: 2, count: 12 }]);
+        let seen = [load(960, 50), load(0, 0), load(0, 0)];
+        assert_eq!(press(&mut b, &seen), [Move { from: 0, to: 1, count: 25 }]);
+        let seen = [load(990, 25), load(990, 25), load(0, 0)];
+        assert_eq!(press(&mut b, &seen), [Move { from: 0, to: 2, count: 12 }]);
         assert_eq!(b.in_use(), 3);
         for _ in 1..CALM {
-            assert_eq!(b.step(&[load(100, 5), load(100, 5), load(100, 5)]), []);
+            assert_eq!(b.step(&[load(100, 5); 3]), []);
         }
-        assert_eq!(b.step(&[load(500, 5), load(500, 5), load(100, 5)]), [], "too much for two: the calm is over");
+        assert_eq!(b.step(&[load(900, 5), load(900, 5), load(100, 5)]), [], "too much for two: the calm is over");
         for _ in 1..CALM {
-            assert_eq!(b.step(&[load(100, 5), load(100, 5), load(100, 5)]), []);
+            assert_eq!(b.step(&[load(100, 5); 3]), []);
         }
         assert_eq!(b.step(&[load(100, 5); 3]), [Move { from: 2, to: 0, count: u32::MAX }]);
         assert_eq!(b.in_use(), 2);
@@ -152,8 +171,8 @@ mod tests {
     #[test]
     fn an_uneven_load_is_evened_out_one_by_one() {
         let mut b = Balance::new(2);
-        b.step(&[load(1000, 10), load(0, 0)]);
-        assert_eq!(b.step(&[load(1000, 8), load(200, 2)]), [Move { from: 0, to: 1, count: 1 }]);
-        assert_eq!(b.step(&[load(900, 7), load(600, 3)]), []);
+        press(&mut b, &[load(1000, 10), load(0, 0)]);
+        assert_eq!(press(&mut b, &[load(1000, 8), load(200, 2)]), [Move { from: 0, to: 1, count: 1 }]);
+        assert_eq!(press(&mut b, &[load(960, 7), load(600, 3)]), []);
     }
 }
