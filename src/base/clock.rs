@@ -33,6 +33,11 @@ pub fn mono_ns() -> i64 {
     t.tv_sec * 1_000_000_000 + t.tv_nsec as i64
 }
 
+/// Microseconds of processor time that this thread has used. A system call, unlike the others.
+pub fn thread_us() -> i64 {
+    read_us(ClockId::ThreadCPUTime)
+}
+
 #[inline]
 fn read_us(id: ClockId) -> i64 {
     let t = clock_gettime(id);

@@ -14,13 +14,15 @@ const EASY: u32 = 850;
 /// So many windows must be easy in a row before workers are given up.
 const CALM: u32 = 20;
 /// And so many after a command held others up.
-const CALM_AFTER_HOLDUP: u32 = 300;
+const CALM_AFTER_HOLDUP: u32 = 100;
 
 /// What one worker did in a window of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Thousandths of the window in which it was not asleep.
     pub busy: u32,
+    /// Thousandths in which it ran. It may have been awake and without a processor, for which there are others at work.
+    pub ran: u32,
     /// Connections that had requests.
     pub active: u32,
     /// A request kept the others waiting for long.
@@ -75,7 +77,7 @@ impl Balance {
             return if self.in_use < self.workers { self.spread(seen) } else { self.even_out(seen) };
         }
         let fewer = self.in_use.div_ceil(2);
-        let together: u32 = used.iter().map(|s| s.busy).sum();
+        let together: u32 = used.iter().map(|s| s.ran).sum();
         if self.in_use == 1 || together > EASY * fewer as u32 {
             self.patience = self.patience.max(CALM);
             return Vec::new();
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     fn load(busy: u32, active: u32) -> Seen {
-        Seen { busy, active, holdup: false }
+        Seen { busy, ran: busy, active, holdup: false }
     }
 
     /// Steps until the pressure tells; gives the last answer.

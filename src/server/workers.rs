@@ -16,8 +16,8 @@ use crate::exec::round;
 
 /// How often it is decided which workers serve.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Requests that take longer keep others waiting.
-const HOLDUP_US: u64 = 5_000;
+/// Requests that take longer keep others waiting; what seems shorter may be a thread that had to wait for a processor.
+const HOLDUP_US: u64 = 20_000;
 
 struct Worker {
     runtime: Runtime,
@@ -37,6 +37,10 @@ struct Load {
     /// Since when it sleeps, in µs of [`clock::mono_us`]; 0: it does not.
     asleep_since: AtomicU64,
     asleep_us: AtomicU64,
+    /// Processor time of its thread when it fell asleep first in a window, and in the one before.
+    ran_us: AtomicU64,
+    ran_before_us: AtomicU64,
+    ran_in: AtomicU32,
     /// The number of the window, from 1 on, and how many connections had requests in it.
     window: AtomicU32,
     active: AtomicU32,
@@ -48,6 +52,11 @@ struct Load {
 
 impl Load {
     fn fall_asleep(&self) {
+        let window = self.window.load(Relaxed);
+        if self.ran_in.load(Relaxed) != window {
+            self.ran_in.store(window, Relaxed);
+            self.ran_us.store(clock::thread_us() as u64, Relaxed);
+        }
         self.asleep_since.store(clock::mono_us() as u64, Relaxed);
     }
 
@@ -67,11 +76,14 @@ impl Load {
         let asleep = self.asleep_us.swap(0, Relaxed) + since;
         let window = now_us.saturating_sub(from_us).max(1);
         self.window.fetch_add(1, Relaxed);
-        Seen {
-            busy: (window.saturating_sub(asleep) * 1000 / window) as u32,
-            active: self.active.swap(0, Relaxed),
-            holdup: self.longest_us.swap(0, Relaxed) > HOLDUP_US,
-        }
+        let busy = (window.saturating_sub(asleep) * 1000 / window) as u32;
+        let ran_us = self.ran_us.load(Relaxed);
+        let ran = match ran_us.saturating_sub(self.ran_before_us.swap(ran_us, Relaxed)) {
+            // It never slept, or it slept all the time.
+            0 => busy,
+            us => (us * 1000 / window).min(1000) as u32,
+        };
+        Seen { busy, ran, active: self.active.swap(0, Relaxed), holdup: self.longest_us.swap(0, Relaxed) > HOLDUP_US }
     }
 
     /// Where one of its connections is to go, if one is.
