@@ -103,6 +103,8 @@ fn took_us(started_ticks: u64) -> u64 {
 /// Why this worker serves a connection no longer.
 enum Over {
     Closed,
+    /// The peer sends nothing more, and may still read.
+    Left,
     Taken(Takeover),
     /// Another worker wants it.
     Moved(usize),
@@ -183,8 +185,10 @@ impl<S: Halves> Conn<S> {
         if let Over::Moved(to) = end {
             return self.leave(to);
         }
-        // What was to go out at the end of the round does so now, as far as the socket takes it.
-        let _ = std::future::poll_fn(|cx| Poll::Ready(self.poll_send(cx))).await;
+        if let Over::Left = end {
+            // What was to go out at the end of the round does so now, as far as the socket takes it.
+            let _ = std::future::poll_fn(|cx| Poll::Ready(self.poll_send(cx))).await;
+        }
         let writer = self.outlet.close();
         if let Over::Taken(takeover) = end {
             let executed = self.batch.len();
@@ -235,7 +239,7 @@ impl<S: Halves> Conn<S> {
                 self.outlet.take_back(&mut self.out);
             }
             match woken {
-                Woken::Failed | Woken::Read(0) => return Over::Closed,
+                Woken::Failed | Woken::Read(0) => return Over::Left,
                 Woken::Sent if self.closing => return Over::Closed,
                 Woken::Sent => continue,
                 Woken::News => {
